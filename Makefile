@@ -1,0 +1,77 @@
+# Every target makes .venv first where it is missing or out of date (tools/bootstrap.sh).
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+BOOTSTRAP := tools/bootstrap.sh
+# Further arguments for pytest: make test ARGS="-k tunnel -x"
+ARGS ?=
+
+.PHONY: help
+help:  ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: env
+env:  ## Make .venv, with everything that the other targets need
+	@$(BOOTSTRAP)
+
+.PHONY: demo
+demo: env  ## Run a notebook on a runner and show every step; results in build/demo
+	@$(BIN)/python -m demo.run
+
+.PHONY: lab
+lab: env  ## Open JupyterLab with the runners among its kernels
+	@$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
+
+.PHONY: test
+test: env  ## Run all checks and all tests; one that fails does not hide the next
+	@$(BIN)/python -m tools.check all -- $(ARGS)
+
+.PHONY: lint
+lint: env  ## Run the static checks: ruff, mypy, import-linter
+	@$(BIN)/python -m tools.check lint
+
+.PHONY: soak
+soak: env  ## Run the tests that take many rounds
+	@$(BIN)/python -m tools.check soak -- $(ARGS)
+
+.PHONY: cluster-up
+cluster-up: env  ## Bring the test cluster up, or repair it: Kubernetes on this host (needs root)
+	@$(BIN)/python -m tests.cluster up
+
+.PHONY: cluster-status
+cluster-status: env  ## Say how each part of the test cluster is
+	@$(BIN)/python -m tests.cluster status
+
+.PHONY: cluster-down
+cluster-down: env  ## Take the test cluster down and remove what it made on this host
+	@$(BIN)/python -m tests.cluster down
+
+.PHONY: bench
+bench: env  ## Measure start, throughput, round trip and memory against the bars
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+.PHONY: format
+format: env  ## Format the code and repair what ruff can
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+.PHONY: lock
+lock:  ## Renew requirements/*.txt: the newest versions that pyproject.toml allows
+	@$(BOOTSTRAP) uv pip compile pyproject.toml --group dev --universal --python-version 3.10 \
+	    --upgrade --generate-hashes --no-annotate --quiet \
+	    --custom-compile-command "make lock" --output-file requirements/dev.txt
+	@$(BOOTSTRAP) uv pip compile --group schemas --universal --python-version 3.10 \
+	    --upgrade --generate-hashes --no-annotate --quiet \
+	    --custom-compile-command "make lock" --output-file requirements/schemas.txt
+
+.PHONY: build
+build: env  ## Build the wheel and the source distribution into dist
+	@rm -rf dist
+	@$(BIN)/python -m hatchling build
+
+.PHONY: clean
+clean:  ## Remove .venv, caches and everything built
+	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

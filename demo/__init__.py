@@ -1,0 +1,1 @@
+"""A real notebook on a runner, step by step (``make demo``)."""

@@ -1,0 +1,78 @@
+"""What every backend can do: the protocol between :mod:`gra_provisioner.service` and the world.
+
+A backend knows how to make, find and end runners and how to dial the agent in one.  It knows
+nothing of kernels, channels or Jupyter: those go through the tunnel, the same for all backends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from ..runner import Runner, RunnerLabels, RunnerSpec
+
+# Told once for each phase of a start, as it begins: ("starting", "agent of runner-3 started").
+PhaseCallback = Callable[[str, str], None]
+
+
+def ignore_phase(phase: str, message: str) -> None:
+    """A :data:`PhaseCallback` for callers that show no progress."""
+
+
+class Backend(Protocol):
+    """One place where runners live.  All methods are called on gra's background loop."""
+
+    @property
+    def name(self) -> str:
+        """``local`` or ``kubernetes``: stored in :attr:`Runner.backend`."""
+        ...
+
+    async def create(
+        self,
+        spec: RunnerSpec,
+        labels: RunnerLabels,
+        on_phase: PhaseCallback = ignore_phase,
+        *,
+        wait: bool = True,
+    ) -> Runner:
+        """Make a runner under the lowest free name ``runner-N`` and wait until it is started.
+
+        Raises :class:`~gra_provisioner.errors.LaunchError` or
+        :class:`~gra_provisioner.errors.BackendError`; nothing is left behind then, nor when
+        the call is cancelled.  Without ``wait`` it is enough that the runner was accepted; how
+        its start goes on, or why it does not, :meth:`get` tells.
+        """
+        ...
+
+    async def get(self, name: str) -> Runner:
+        """The runner of that name.  Raises :class:`~gra_provisioner.errors.RunnerNotFound`."""
+        ...
+
+    async def list(self) -> list[Runner]:
+        """All runners, ended and lost ones included, ordered by number."""
+        ...
+
+    async def delete(self, runner: Runner, *, grace: float = 5.0, wait: bool = True) -> None:
+        """End the runner and remove what it left.  Deleting one that is gone is no error.
+
+        After ``grace`` seconds it is killed.  A runner that has the name but another uid is
+        not touched.  Without ``wait``, that its end is certain is enough: it may go on for the
+        grace.
+        """
+        ...
+
+    async def dial(
+        self, runner: Runner, protocol_factory: Callable[[], asyncio.Protocol]
+    ) -> asyncio.Transport:
+        """A new byte stream to the agent, as :meth:`asyncio.loop.create_connection` gives it.
+
+        Raises :class:`~gra_provisioner.errors.Unreachable` where a later try may succeed, and
+        :class:`~gra_provisioner.errors.RunnerEnded` (with why, as far as is known) or
+        :class:`~gra_provisioner.errors.RunnerNotFound` where none can.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release what the backend holds in this process.  Runners go on."""
+        ...

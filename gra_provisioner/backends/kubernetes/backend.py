@@ -1,0 +1,249 @@
+"""Runners as pods.  Kubernetes is the only store: what is not in the cluster is not known.
+
+A pod named ``runner-N`` is the lock on its number.  Everything that acts on a runner compares the
+pod's uid, because a name can be used again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ...archive import archive_digest, build_agent_archive
+from ...errors import ClusterRefused, RunnerNotFound
+from ...runner import Runner, RunnerLabels, RunnerSpec, RunnerStatus
+from ..base import PhaseCallback, ignore_phase
+from .cluster import Cluster, acquire
+from .creation import create_pod, is_provided, not_accepted, provide_agent, withdraw
+from .deaths import status_of
+from .deletion import delete_pod, prune, until_gone
+from .dialling import Dialler, events_of
+from .kubeconfig import Target
+from .launch import Launch
+from .manifest import agent_name
+from .naming import MANAGED_BY, runner_from_pod
+from .phases import launch_progress
+from .podview import text
+
+log = logging.getLogger(__name__)
+
+_PRUNE_EVERY = 300.0
+# How long the end of the client may be held up by launches that are being taken back.
+_TAKEN_BACK_WITHIN = 10.0
+
+
+class KubernetesBackend:
+    """Implements :class:`..base.Backend` with pods in one namespace.
+
+    ``environ`` is where ``KUBECONFIG`` and ``HOME`` are looked up, ``clock`` gives the time in
+    seconds since the epoch by which finished runners are removed.
+    """
+
+    name = "kubernetes"
+
+    def __init__(
+        self,
+        target: Target,
+        environ: Mapping[str, str],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._target = target
+        self._environ = environ
+        self._clock = clock
+        self._cluster: Cluster | None = None
+        self._dialler = Dialler()
+        self._tasks: set[asyncio.Task[None]] = set()
+        # One for each launch under way, done with it.
+        self._launches: set[asyncio.Future[None]] = set()
+
+    # -- Backend ----------------------------------------------------------------------------
+
+    async def create(
+        self,
+        spec: RunnerSpec,
+        labels: RunnerLabels,
+        on_phase: PhaseCallback = ignore_phase,
+        *,
+        wait: bool = True,
+    ) -> Runner:
+        """See :meth:`..base.Backend.create`."""
+        launch: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._launches.add(launch)
+        try:
+            return await self._create(spec, labels, on_phase, wait)
+        finally:
+            self._launches.discard(launch)
+            launch.set_result(None)
+
+    async def _create(
+        self, spec: RunnerSpec, labels: RunnerLabels, on_phase: PhaseCallback, wait: bool
+    ) -> Runner:
+        cluster = await self._open()
+        credentials = cluster.client.credentials
+        on_phase(
+            "queued",
+            f"asking for a {spec.profile} runner in the namespace {credentials.namespace} "
+            f"({credentials.origin})",
+        )
+        archive = build_agent_archive()
+        agent = agent_name(archive_digest(archive))
+
+        async def provide() -> None:
+            await provide_agent(cluster, agent, archive)
+
+        await self._synced(cluster)
+        if not is_provided(cluster, agent):
+            await provide()
+        pod = await create_pod(cluster, spec, labels, agent)
+
+        runner = self._runner(pod)
+        if not wait:
+            return runner
+        try:
+            patience = spec.pod.scheduling_grace
+            launch = Launch(cluster, pod, spec.start_timeout, patience, on_phase, provide)
+            await launch.started()
+        except BaseException:
+            # Whatever went wrong, a cancelled launch included, nothing is left behind.
+            await asyncio.shield(withdraw(cluster, pod))
+            raise
+        self._dialler.started(runner)
+        cluster.started.add(runner.uid)
+        self._prune_soon(cluster)
+        return runner
+
+    async def get(self, name: str) -> Runner:
+        """See :meth:`..base.Backend.get`."""
+        cluster = await self._open()
+        await cluster.pods.synced()
+        pod = cluster.pods.by_name(name)
+        if pod is None:
+            # Another process may have made it a moment ago.
+            try:
+                pod = await cluster.client.request("GET", "pods", name)
+            except ClusterRefused as error:
+                if error.status != 404:
+                    raise
+            else:
+                if _is_ours(pod):
+                    cluster.pods.observe(pod)
+                else:
+                    pod = None
+        if pod is None:
+            raise RunnerNotFound(
+                f"There is no runner {name!r} in the namespace {cluster.client.namespace}.",
+                hint="`gra list` shows the runners there are.",
+            )
+        runner = self._runner(pod)
+        if runner.status is RunnerStatus.STARTING:
+            # What stands in the way of a start is often told by events only.
+            return self._runner(pod, await events_of(cluster, runner))
+        return runner
+
+    async def list(self) -> list[Runner]:
+        """See :meth:`..base.Backend.list`."""
+        cluster = await self._open()
+        await cluster.pods.synced()
+        runners = [self._runner(pod) for pod in cluster.pods.objects()]
+        trouble = cluster.pods.trouble
+        if trouble is not None:
+            message = f"As of {cluster.pods.age:.0f} s ago. {trouble.message}"
+            runners = [
+                dataclasses.replace(
+                    runner, status=RunnerStatus.UNKNOWN, reason=trouble.code, message=message
+                )
+                for runner in runners
+            ]
+        return sorted(runners, key=lambda runner: (_number(runner.name), runner.name))
+
+    async def delete(self, runner: Runner, *, grace: float = 5.0, wait: bool = True) -> None:
+        """See :meth:`..base.Backend.delete`."""
+        cluster = await self._open()
+        await delete_pod(cluster, runner.name, runner.uid, grace)
+        if wait:
+            await until_gone(cluster, runner, grace)
+
+    async def dial(
+        self, runner: Runner, protocol_factory: Callable[[], asyncio.Protocol]
+    ) -> asyncio.Transport:
+        """See :meth:`..base.Backend.dial`."""
+        cluster = await self._open()
+        await cluster.pods.synced()
+        return await self._dialler.dial(cluster, runner, protocol_factory)
+
+    async def close(self) -> None:
+        """See :meth:`..base.Backend.close`."""
+        # A launch that was cancelled still removes its pod, for which it needs the connections.
+        if self._launches:
+            await asyncio.wait(list(self._launches), timeout=_TAKEN_BACK_WITHIN)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        cluster, self._cluster = self._cluster, None
+        if cluster is not None:
+            await cluster.release()
+
+    async def _open(self) -> Cluster:
+        if self._cluster is None:
+            self._cluster = acquire(self._target, self._environ)
+        cluster = self._cluster
+        await cluster.client.open()
+        return cluster
+
+    async def _synced(self, cluster: Cluster) -> None:
+        try:
+            await cluster.pods.synced()
+        except ClusterRefused as error:
+            raise not_accepted(error) from None
+
+    def _prune_soon(self, cluster: Cluster) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - cluster.last_prune < _PRUNE_EVERY:
+            return
+        cluster.last_prune = now
+        task = asyncio.create_task(prune(cluster, self._clock()), name="gra prune")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _has_started(self, uid: str) -> bool:
+        """Whether a launch of this process has seen it start, which the pod's status says later."""
+        return self._cluster is not None and uid in self._cluster.started
+
+    def _runner(self, pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]] = ()) -> Runner:
+        found = runner_from_pod(pod)
+        status, why = status_of(pod)
+        if status is RunnerStatus.STARTING and self._has_started(found.uid):
+            status = RunnerStatus.RUNNING
+        phase, message = "", why.message if why else ""
+        if status is RunnerStatus.STARTING:
+            progress = launch_progress(pod, events, now=time.time())
+            phase, why = progress.phase.value, progress.failure or why
+            message = why.message if why else progress.message
+        return Runner(
+            name=found.name,
+            uid=found.uid,
+            backend=self.name,
+            profile=found.profile,
+            labels=found.labels,
+            created=found.created,
+            status=status,
+            reason=why.reason if why else "",
+            message=message,
+            hint=why.hint if why else "",
+            phase=phase,
+            node=text(pod, "spec", "nodeName"),
+        )
+
+
+def _number(name: str) -> int:
+    digits = name.rpartition("-")[2]
+    return int(digits) if digits.isdigit() else 0
+
+
+def _is_ours(pod: Mapping[str, Any]) -> bool:
+    name, value = MANAGED_BY
+    return bool((pod["metadata"].get("labels") or {}).get(name) == value)

@@ -1,0 +1,460 @@
+"""Runners as detached processes of this host: for laptops, and wherever no cluster is configured.
+
+It isolates nothing: a runner is a process of the user's, with the user's files.  All that is
+known of one is in its folder ``runners/runner-N``, which only the user may enter::
+
+    runner.json   what it is (written by whoever made it)
+    agent.sock    where its agent listens
+    agent.log     what the agent did and the kernel wrote
+    kernel.json   the kernel's connection file inside the runner
+    kernel.pid    the kernel's process
+    ended.json    why the agent ended, once it has
+
+Making the folder is the lock on its number.  A process is known by pid and start time, so that
+neither a pid used again nor a reboot is taken for a runner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .. import agent as agent_package
+from ..errors import RunnerEnded, RunnerNotFound, RunnerStartError, StateFolderError, Unreachable
+from ..runner import Runner, RunnerLabels, RunnerSpec, RunnerStatus
+from . import process
+from .base import PhaseCallback, ignore_phase
+
+# An agent is an interpreter that starts and listens; one that takes longer has a reason.
+_START_WITHIN = 20.0
+# A record without an agent that is older than this was left by a client that was killed.
+_ABANDONED_AFTER = 60.0
+# How long after the end of its agent a runner that is being deleted is gone.
+_REMOVED_WITHIN = 0.5
+# How long the record of a runner that ended by itself stays, for whoever asks why.
+_KEEP_ENDED = 3600.0
+# The longest path that fits a unix socket's address on every system.
+_LONGEST_SOCKET = 100
+
+# Of the client's environment a runner gets only what says who and where the user is.
+_RUNNER_ENV = ("LANG", "LANGUAGE", "TZ", "LOGNAME", "USER", "SHELL")
+
+
+class LocalBackend:
+    """Implements :class:`.base.Backend` with processes and folders.
+
+    ``root`` is the state folder (``…/gra``); ``python`` the interpreter of agents and kernels.
+    """
+
+    name = "local"
+
+    def __init__(
+        self,
+        root: Path,
+        python: str = sys.executable,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._folder = root / "runners"
+        self._python = python
+        self._environ = environ
+        # Agents that this process started: it is their parent, so it must wait for them.
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    # -- Backend ----------------------------------------------------------------------------
+
+    async def create(
+        self,
+        spec: RunnerSpec,
+        labels: RunnerLabels,
+        on_phase: PhaseCallback = ignore_phase,
+        *,
+        wait: bool = True,
+    ) -> Runner:
+        """See :meth:`.base.Backend.create`.  Always waits: an agent listens within a moment."""
+        with _state_errors(self._folder):
+            self._prune()
+            folder = self._claim()
+        uid = secrets.token_hex(16)
+        record: dict[str, Any] = {
+            "name": folder.name,
+            "uid": uid,
+            "profile": spec.profile,
+            "owner": labels.owner,
+            "kernel_id": labels.kernel_id,
+            "kernel_name": labels.kernel_name,
+            "notebook": labels.notebook,
+            "client_host": labels.client_host,
+            "created": time.time(),
+            "agent_pid": None,
+            "agent_identity": None,
+            "spec": spec.public(),
+        }
+        on_phase("starting", f"{folder.name}: starting a local runner (it isolates nothing)")
+        try:
+            with _state_errors(folder):
+                _write_json(folder / "runner.json", record)
+                child, ready = self._spawn(folder, uid, spec)
+            self._children[uid] = child
+            record["agent_pid"] = child.pid
+            record["agent_identity"] = process.identity(child.pid)
+            with _state_errors(folder):
+                _write_json(folder / "runner.json", record)
+            await _wait_ready(ready, child, folder)
+        except BaseException:
+            # Whatever went wrong, a cancelled launch included, nothing is left behind.
+            self._end_now(folder, record)
+            raise
+        return self._runner(record, folder)
+
+    async def get(self, name: str) -> Runner:
+        """See :meth:`.base.Backend.get`."""
+        record = self._read(name)
+        if record is None:
+            raise RunnerNotFound(
+                f"There is no runner {name!r}.", hint="`gra list` shows the runners there are."
+            )
+        return self._runner(record, self._folder / name)
+
+    async def list(self) -> list[Runner]:
+        """See :meth:`.base.Backend.list`."""
+        with _state_errors(self._folder):
+            names = sorted(self._names(), key=lambda name: int(name.partition("-")[2]))
+        runners = []
+        for name in names:
+            record = self._read(name)
+            if record is not None:
+                runners.append(self._runner(record, self._folder / name))
+        return runners
+
+    async def delete(self, runner: Runner, *, grace: float = 5.0, wait: bool = True) -> None:
+        """See :meth:`.base.Backend.delete`.  Always waits: nobody else would kill it in the end."""
+        folder = self._folder / runner.name
+        record = self._read(runner.name)
+        if record is None or record["uid"] != runner.uid:
+            return
+        pid, known = record["agent_pid"], record["agent_identity"]
+        if pid is not None and process.end(pid, known, signal.SIGTERM):
+            await _gone(pid, known, grace)
+        self._end_now(folder, record)
+
+    async def dial(
+        self, runner: Runner, protocol_factory: Callable[[], asyncio.Protocol]
+    ) -> asyncio.Transport:
+        """See :meth:`.base.Backend.dial`."""
+        loop = asyncio.get_running_loop()
+        folder = self._folder / runner.name
+        record = self._read(runner.name)
+        if record is None or record["uid"] != runner.uid:
+            raise self._why_not(runner, FileNotFoundError())
+        try:
+            with _short_path(folder, "agent.sock") as path:
+                transport, _ = await loop.create_unix_connection(protocol_factory, path)
+        except OSError as error:
+            why = self._why_not(runner, error)
+            if isinstance(why, RunnerEnded) and why.details["reason"] == "Terminated":
+                # Whoever told it to end is most likely about to remove it: that is the reason then.
+                await asyncio.sleep(_REMOVED_WITHIN)
+                why = self._why_not(runner, error)
+            raise why from None
+        return transport
+
+    async def close(self) -> None:
+        """See :meth:`.base.Backend.close`."""
+        for child in self._children.values():
+            child.poll()
+        # Those that go on are waited for by subprocess, at the next start of any process.
+        self._children.clear()
+
+    # -- making -----------------------------------------------------------------------------
+
+    def _claim(self) -> Path:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._folder.chmod(0o700)
+        number = 1
+        while True:
+            folder = self._folder / f"runner-{number}"
+            try:
+                folder.mkdir(mode=0o700)
+            except FileExistsError:
+                number += 1
+            else:
+                return folder
+
+    def _spawn(
+        self, folder: Path, uid: str, spec: RunnerSpec
+    ) -> tuple[subprocess.Popen[bytes], int]:
+        ready, child_ready = os.pipe()
+        ttl = {
+            "--orphan-ttl": spec.ttl.orphan,
+            "--idle-ttl": spec.ttl.idle,
+            "--lifetime": spec.ttl.lifetime,
+        }
+        command = [self._python, "-I", "-S", str(Path(agent_package.__file__).parent)]
+        command += ["--directory", str(folder), "--socket", str(folder / "agent.sock")]
+        command += ["--uid", uid, "--scope", "processes"]
+        for option, seconds in ttl.items():
+            command += [option, "never" if seconds is None else f"{seconds:g}"]
+        command += ["--memory", str(spec.buffers.memory), "--spill", str(spec.buffers.spill)]
+        command += ["--log", str(folder / "agent.log"), "--last-word", str(folder / "ended.json")]
+        command += ["--ready-fd", str(child_ready)]
+        errors = os.open(folder / "agent.err", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            child = subprocess.Popen(
+                command,
+                env=self._runner_env(),
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=errors,
+                stderr=errors,
+                start_new_session=True,
+                pass_fds=(child_ready,),
+            )
+        except BaseException:
+            os.close(ready)
+            raise
+        finally:
+            os.close(child_ready)
+            os.close(errors)
+        return child, ready
+
+    def _runner_env(self) -> dict[str, str]:
+        env = {name: self._environ[name] for name in _RUNNER_ENV if name in self._environ}
+        env.update({n: v for n, v in self._environ.items() if n.startswith("LC_")})
+        try:
+            user = pwd.getpwuid(os.getuid())
+        except KeyError:
+            # A uid without a name, as containers have: the client's word has to do.
+            env["HOME"] = self._environ.get("HOME", "/")
+        else:
+            env["HOME"] = user.pw_dir
+            env.setdefault("USER", user.pw_name)
+        env.setdefault("LANG", "C.UTF-8")
+        standard = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        env["PATH"] = f"{Path(self._python).parent}:{standard}"
+        return env
+
+    # -- finding ----------------------------------------------------------------------------
+
+    def _names(self) -> Iterable[str]:
+        try:
+            return [entry.name for entry in self._folder.iterdir() if _is_name(entry.name)]
+        except FileNotFoundError:
+            return []
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        if not _is_name(name):
+            return None
+        folder = self._folder / name
+        try:
+            created = folder.stat().st_mtime
+            text = (folder / "runner.json").read_text(encoding="utf-8")
+            record = json.loads(text)
+        except NotADirectoryError:
+            return None
+        except FileNotFoundError:
+            if not folder.is_dir():
+                return None
+            record = None
+        except ValueError:
+            record = None
+        except PermissionError as error:
+            raise _unusable(folder, error) from None
+        bare = _bare_record(name, created)
+        if not isinstance(record, dict) or not bare.keys() <= record.keys():
+            # The folder was made and its maker is about to write, or never came to it.
+            return bare
+        return record
+
+    def _runner(self, record: Mapping[str, Any], folder: Path) -> Runner:
+        status, reason, message, hint = self._status(record, folder)
+        labels = RunnerLabels(
+            owner=record["owner"],
+            kernel_id=record["kernel_id"],
+            kernel_name=record["kernel_name"],
+            notebook=record["notebook"],
+            client_host=record["client_host"],
+        )
+        return Runner(
+            name=record["name"],
+            uid=record["uid"],
+            backend=self.name,
+            profile=record["profile"],
+            labels=labels,
+            created=record["created"],
+            status=status,
+            reason=reason,
+            message=message,
+            hint=hint,
+            pid=record["agent_pid"],
+        )
+
+    def _status(
+        self, record: Mapping[str, Any], folder: Path
+    ) -> tuple[RunnerStatus, str, str, str]:
+        child = self._children.get(record["uid"])
+        if child is not None and child.poll() is not None:
+            del self._children[record["uid"]]
+        pid = record["agent_pid"]
+        if pid is None:
+            if time.time() - record["created"] < _ABANDONED_AFTER:
+                return RunnerStatus.STARTING, "", "", ""
+            return (
+                RunnerStatus.LOST,
+                "Abandoned",
+                "Whoever started this runner was ended before its agent ran.",
+                f"`gra delete {record['name']}` removes what is left.",
+            )
+        if process.identity(pid) == record["agent_identity"]:
+            return RunnerStatus.RUNNING, "", "", ""
+        gone = f"The runner's agent (pid {pid}) is gone: it was killed, or the host was restarted."
+        try:
+            word = json.loads((folder / "ended.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return (
+                RunnerStatus.LOST,
+                "AgentLost",
+                gone,
+                f"`gra delete {record['name']}` removes what is left.",
+            )
+        return RunnerStatus.ENDED, str(word.get("reason")), str(word.get("message")), ""
+
+    def _why_not(self, runner: Runner, error: OSError) -> Exception:
+        record = self._read(runner.name)
+        if record is None or record["uid"] != runner.uid:
+            return RunnerNotFound(
+                f"The runner {runner.name} does not exist any more.",
+                hint="It was deleted. A kernel of it gets a new runner when it is restarted.",
+            )
+        now = self._runner(record, self._folder / runner.name)
+        if now.status in (RunnerStatus.ENDED, RunnerStatus.LOST):
+            return RunnerEnded(
+                f"The runner {runner.name} has ended: {now.message}",
+                hint="A kernel of it gets a new runner when it is restarted.",
+                details={"reason": now.reason},
+            )
+        return Unreachable(f"The agent of {runner.name} cannot be reached: {error.strerror}.")
+
+    # -- ending -----------------------------------------------------------------------------
+
+    def _end_now(self, folder: Path, record: Mapping[str, Any]) -> None:
+        child = self._children.pop(record["uid"], None)
+        if child is not None:
+            child.kill()
+            child.wait()
+        elif record["agent_pid"] is not None:
+            process.end(record["agent_pid"], record["agent_identity"], signal.SIGKILL)
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            pid, _, started = (folder / "kernel.pid").read_text().partition(" ")
+            process.kill_session(int(pid), started, record["created"])
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _prune(self) -> None:
+        """Remove the records of runners that ended long ago."""
+        for name in self._names():
+            record = self._read(name)
+            if record is None or time.time() - record["created"] < _KEEP_ENDED:
+                continue
+            folder = self._folder / name
+            status = self._status(record, folder)[0]
+            if status in (RunnerStatus.ENDED, RunnerStatus.LOST):
+                ended = folder / "ended.json"
+                if not ended.exists() or time.time() - ended.stat().st_mtime > _KEEP_ENDED:
+                    self._end_now(folder, record)
+
+
+async def _gone(pid: int, known: str, timeout: float) -> None:
+    """Wait until the process has ended, or ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    # No system tells a stranger of a process's end but by being asked.
+    while process.identity(pid) == known and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+
+def _is_name(name: str) -> bool:
+    prefix, _, number = name.partition("-")
+    return prefix == "runner" and number.isdecimal() and number == str(int(number))
+
+
+def _bare_record(name: str, created: float) -> dict[str, Any]:
+    empty = dict.fromkeys(("kernel_id", "kernel_name", "notebook", "client_host"))
+    pids = {"agent_pid": None, "agent_identity": None}
+    return {"name": name, "uid": "", "profile": "", "owner": "", "created": created} | empty | pids
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    # Whole or not at all: another process may read it at any time.
+    draft = path.with_suffix(".new")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1)
+    draft.replace(path)
+
+
+def _unusable(folder: Path, error: OSError) -> StateFolderError:
+    return StateFolderError(
+        f"The state folder {folder} cannot be used: {error.strerror}.",
+        hint="Make it writable, free space on its disk, or set GRA_STATE_DIR to another folder.",
+    )
+
+
+@contextlib.contextmanager
+def _state_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _unusable(folder, error) from None
+
+
+@contextlib.contextmanager
+def _short_path(folder: Path, name: str) -> Iterator[str]:
+    """A path of the file that fits a socket address, whatever the folder's depth."""
+    path = str(folder / name)
+    if len(os.fsencode(path)) <= _LONGEST_SOCKET or not Path("/proc/self/fd").exists():
+        yield path
+        return
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{fd}/{name}"
+    finally:
+        os.close(fd)
+
+
+async def _wait_ready(ready: int, child: subprocess.Popen[bytes], folder: Path) -> None:
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(ready, readable.set)
+    try:
+        await asyncio.wait_for(readable.wait(), _START_WITHIN)
+        word = os.read(ready, 16)
+    except asyncio.TimeoutError:
+        raise RunnerStartError(
+            f"The agent (pid {child.pid}) started but did not listen within {_START_WITHIN:g} s.",
+            hint="The host may be short of CPU or memory.",
+        ) from None
+    finally:
+        loop.remove_reader(ready)
+        os.close(ready)
+    if not word:
+        code = child.wait()
+        said = _tail(folder / "agent.err")
+        raise RunnerStartError(
+            f"The agent ended with code {code} before it listened. {said}",
+            hint="Its interpreter must be Python 3.8 or later and its folder writable.",
+        )
+
+
+def _tail(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-10:]
+    return "Its last lines:\n" + "\n".join(lines) if lines else "It wrote nothing."

@@ -1,0 +1,237 @@
+"""Plain data about runners: what is asked for (:class:`RunnerSpec`) and what is (:class:`Runner`).
+
+Nothing here does I/O.  Sizes are bytes, durations are seconds, points in time are seconds
+since the epoch (UTC).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+#: The image of runners whose profile names none: it has ipykernel, and runs as user 1000.
+DEFAULT_IMAGE = "quay.io/jupyter/minimal-notebook:python-3.13"
+
+
+class RunnerStatus(str, enum.Enum):
+    """What a runner is, seen from outside."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    # Ended by itself (TTL, lifetime, SIGTERM): its folder or pod still says why.
+    ENDED = "ended"
+    # The record exists, the process does not: killed, or the host was restarted.
+    LOST = "lost"
+    # It could not be asked.  Never to be read as dead.
+    UNKNOWN = "unknown"
+
+
+class KernelState(str, enum.Enum):
+    """What the kernel in a runner does, as the agent saw it on iopub."""
+
+    NONE = "none"
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    DEAD = "dead"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a runner asks for.  The local backend shows these and enforces none of them."""
+
+    cpu: float
+    memory: int
+    ephemeral_storage: int
+    gpu: int = 0
+
+
+@dataclass(frozen=True)
+class Ttl:
+    """After how many seconds a runner ends by itself.  ``None``: never for that reason."""
+
+    orphan: float | None = 3600.0
+    idle: float | None = None
+    lifetime: float | None = None
+
+
+@dataclass(frozen=True)
+class Buffers:
+    """How many bytes of a kernel's output the agent keeps for a client that is away."""
+
+    memory: int = 8 * 2**20
+    spill: int = 2**30
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A value that must never be shown: ``repr`` and ``str`` hide it."""
+
+    value: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return "********"
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What the scheduler keeps free for a pod.  ``None``: as much as the limit."""
+
+    cpu: float | None = None
+    memory: int | None = None
+    ephemeral_storage: int | None = None
+
+
+@dataclass(frozen=True)
+class PodOptions:
+    """What is particular to runners that are pods.  The local backend ignores all of it.
+
+    Kubernetes' own objects (``tolerations``, ``affinity``, ``topology_spread``, ``volumes``,
+    ``volume_mounts``, ``env``, ``env_from``) are as its API has them, in camelCase.  ``python``
+    is the interpreter of the agent in the image.  ``termination_grace`` is in seconds.  ``patch``
+    is a strategic merge patch of the pod, applied last.
+    """
+
+    python: str = "python3"
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
+    image_pull_secrets: tuple[str, ...] = ()
+    user: int = 1000
+    group: int = 1000
+    fs_group: int | None = None
+    requests: Requests = Requests()
+    gpu_resource: str = "nvidia.com/gpu"
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Mapping[str, Any], ...] = ()
+    affinity: Mapping[str, Any] = field(default_factory=dict)
+    topology_spread: tuple[Mapping[str, Any], ...] = ()
+    priority_class: str | None = None
+    runtime_class: str | None = None
+    scheduler_name: str | None = None
+    service_account: str | None = None
+    service_account_token: bool = False
+    volumes: tuple[Mapping[str, Any], ...] = ()
+    volume_mounts: tuple[Mapping[str, Any], ...] = ()
+    env: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    env_from: tuple[Mapping[str, Any], ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    termination_grace: float = 10.0
+    scheduling_grace: float = 2.0
+    patch: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def public(self) -> dict[str, Any]:
+        """The options as JSON types; of variables (``env`` in it or in the patch) names only."""
+        data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        data["requests"] = dataclasses.asdict(self.requests)
+        shown: dict[str, Any] = _without_env_values(data)
+        return shown
+
+
+def _without_env_values(value: Any) -> Any:
+    """The value with lists for tuples, and with each list ``env`` in it reduced to names."""
+    if isinstance(value, Mapping):
+        return {
+            key: [entry.get("name") if isinstance(entry, Mapping) else None for entry in inner]
+            if key == "env" and isinstance(inner, (list, tuple))
+            else _without_env_values(inner)
+            for key, inner in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [_without_env_values(inner) for inner in value]
+    return value
+
+
+@dataclass(frozen=True)
+class RunnerSpec:
+    """What is to be started, with every default filled in.
+
+    ``kernel_argv`` is the kernel's command inside the runner, with ``{connection_file}`` for
+    the path of its connection file.  A first word ``python`` means the runner's own Python
+    (locally: the interpreter of the Jupyter client).  ``kernel_argv`` is empty for a runner
+    without a kernel.  ``forward_env`` names variables of the client's process that the kernel
+    gets besides those that the client changed.  ``image`` is a pod's.  ``start_timeout`` is the
+    seconds that a runner may take from its creation until its agent answers.
+    """
+
+    profile: str
+    resources: Resources
+    description: str = ""
+    kernel_argv: tuple[str, ...] = ()
+    env: Mapping[str, str | Secret] = field(default_factory=dict)
+    forward_env: tuple[str, ...] = ()
+    working_dir: str | None = None
+    ttl: Ttl = Ttl()
+    buffers: Buffers = Buffers()
+    image: str = DEFAULT_IMAGE
+    start_timeout: float = 600.0
+    pod: PodOptions = PodOptions()
+
+    def public(self) -> dict[str, Any]:
+        """The spec as JSON types without any value of the environment, only the names."""
+        data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        for name in ("resources", "ttl", "buffers"):
+            data[name] = dataclasses.asdict(data[name])
+        data["pod"] = self.pod.public()
+        data["env"] = sorted(self.env)
+        data["kernel_argv"] = list(self.kernel_argv)
+        data["forward_env"] = list(self.forward_env)
+        return data
+
+
+@dataclass(frozen=True)
+class RunnerLabels:
+    """Who and what a runner is for.  Stored with it (labels, annotations, ``runner.json``)."""
+
+    owner: str
+    kernel_id: str | None = None
+    kernel_name: str | None = None
+    notebook: str | None = None
+    client_host: str | None = None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a runner uses now.  ``cpu`` in cores over the last interval, ``None`` if unknown."""
+
+    cpu: float | None = None
+    memory: int | None = None
+    memory_limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A runner as it is.
+
+    ``name`` can be used again once a runner is deleted; ``uid`` never is, so everything that
+    acts on a runner compares it.  ``phase`` is how far one that is starting has come, ``node``
+    where a pod runs; both are empty otherwise.
+    """
+
+    name: str
+    uid: str
+    backend: str
+    profile: str
+    labels: RunnerLabels
+    created: float
+    status: RunnerStatus = RunnerStatus.UNKNOWN
+    kernel: KernelState = KernelState.UNKNOWN
+    clients: int | None = None
+    usage: Usage = Usage()
+    reason: str = ""
+    message: str = ""
+    hint: str = ""
+    phase: str = ""
+    node: str = ""
+    pid: int | None = None
+
+    def public(self) -> dict[str, Any]:
+        """The runner as JSON types, as ``gra list --json`` and ``gra get --json`` print it."""
+        data = dataclasses.asdict(self)
+        labels = data.pop("labels")
+        data["status"] = self.status.value
+        data["kernel"] = self.kernel.value
+        return {**data, **labels}

@@ -1,0 +1,1 @@
+"""What the tests with real kernels share: waiting, processes, kernelspecs, servers."""

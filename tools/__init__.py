@@ -1,0 +1,1 @@
+"""Scripts of the repository.  Nothing here is part of the package."""

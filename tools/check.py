@@ -1,0 +1,131 @@
+"""Runs the checks of the repository, all of them whatever fails, and sums up at the end.
+
+``python -m tools.check lint|soak|all [-- ARGUMENTS FOR PYTEST]``.  Exit code 0 means that every
+step passed.  Called by the Makefile, in the environment that ``tools/bootstrap.sh`` makes.
+
+``all`` brings the test cluster up where this host can have one, and takes it down again unless it
+was there before.  Variables: ``GRA_KEEP_CLUSTER=1`` leaves it up; ``GRA_TEST_KUBECONFIG`` names
+another cluster, and then none is brought up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+# Interrupted by Ctrl-C, as shells have it.
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Step:
+    """One check: what it is called, and its command in this environment."""
+
+    name: str
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a step ended.  ``seconds`` is wall time."""
+
+    name: str
+    exit_code: int
+    seconds: float
+
+    def __str__(self) -> str:
+        verdict = "passed" if self.exit_code == 0 else f"FAILED (exit code {self.exit_code})"
+        return f"  {self.name:<14} {self.seconds:>7.1f} s  {verdict}"
+
+
+LINT = (
+    Step("ruff check", ("ruff", "check", ".")),
+    Step("ruff format", ("ruff", "format", "--check", ".")),
+    Step("mypy", ("mypy",)),
+    Step("import-linter", ("lint-imports", "--no-logo")),
+)
+_CLUSTER = ("python", "-m", "tests.cluster")
+CLUSTER_UP = Step("cluster", (*_CLUSTER, "up", "--if-possible"))
+CLUSTER_DOWN = Step("cluster down", (*_CLUSTER, "down"))
+CLUSTER_STATUS = Step("cluster status", (*_CLUSTER, "status"))
+# The exit code of CLUSTER_STATUS where nothing of it runs.
+CLUSTER_IS_DOWN = 3
+
+
+def steps(what: str, pytest_arguments: list[str]) -> tuple[Step, ...]:
+    """The steps of one target of the Makefile."""
+    # Most tests wait most of the time, so there may be more of them than cores.
+    workers = str((os.cpu_count() or 1) + 1)
+    test = Step("pytest", ("pytest", "--numprocesses", workers, *pytest_arguments))
+    soak = Step("pytest (soak)", ("pytest", "-m", "soak", *pytest_arguments))
+    return {"lint": LINT, "soak": (soak,), "all": (*LINT, CLUSTER_UP, test)}[what]
+
+
+def run(step: Step) -> Result:
+    """Run one step with its output on ours."""
+    print(f"== {step.name}", flush=True)
+    started = time.monotonic()
+    process = subprocess.run(command_of(step), cwd=ROOT, check=False)
+    return Result(step.name, process.returncode, time.monotonic() - started)
+
+
+def command_of(step: Step) -> list[str]:
+    """The whole command, with the program's path in this environment."""
+    program, *arguments = step.command
+    return [str(SCRIPTS / program), *arguments]
+
+
+def is_cluster_down() -> bool:
+    """Whether nothing of the test cluster runs on this host."""
+    status = subprocess.run(
+        command_of(CLUSTER_STATUS),
+        cwd=ROOT,
+        check=False,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    return status.returncode == CLUSTER_IS_DOWN
+
+
+@contextmanager
+def cluster_as_before(results: list[Result]) -> Iterator[None]:
+    """Take the cluster down after the block if it was down before; adds a result if that fails."""
+    keep = os.environ.get("GRA_KEEP_CLUSTER") == "1" or not is_cluster_down()
+    try:
+        yield
+    finally:
+        if not keep and (down := run(CLUSTER_DOWN)).exit_code != 0:
+            results.append(down)
+
+
+def main() -> int:
+    """Run what the command line asks for.  Returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("what", choices=("lint", "soak", "all"))
+    parser.add_argument("pytest_arguments", nargs="*", metavar="ARGUMENT FOR PYTEST")
+    arguments = parser.parse_args()
+    todo = list(steps(arguments.what, arguments.pytest_arguments))
+    if os.environ.get("GRA_TEST_KUBECONFIG"):
+        todo = [step for step in todo if step != CLUSTER_UP]
+    results: list[Result] = []
+    try:
+        with cluster_as_before(results) if CLUSTER_UP in todo else nullcontext():
+            results.extend(map(run, todo))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    print("== summary", *results, sep="\n", flush=True)
+    return 0 if all(result.exit_code == 0 for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
