@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import sys
 from collections import deque
 from typing import Any, Callable, Deque, Dict, List, Mapping, Optional, Sequence
@@ -17,6 +16,7 @@ from . import death
 from .failure import AgentError
 from .iopub import Follower
 from .log import Log
+from .ports import HeldPorts, says_taken
 from .reaper import Reaper
 from .spawn import ExitStatus, spawn
 
@@ -28,6 +28,8 @@ _LOOK_EVERY = 0.01
 # the pipe open for ever.
 _LAST_LINES = 0.3
 _KEPT_LINES = 20
+# A kernel that finds a port taken is started again with others, so many times in all.
+_STARTS = 3
 _NO_KERNEL = ("ExecutableNotFound", "ExecutableInvalid", "PermissionDenied")
 _KEPT_LINE = 500
 # In a traceback, or said by `python -m`: "/usr/bin/python3: No module named ipykernel_launcher".
@@ -50,7 +52,6 @@ class Kernel:
         memory_limit: Callable[[], Optional[int]],
     ) -> None:
         self.state = "none"
-        self.ports: Dict[str, int] = {}
         self.pid: Optional[int] = None
         self.incarnation = 0
         self.last_exit: Optional[Dict[str, Any]] = None
@@ -61,6 +62,8 @@ class Kernel:
         self._oom_kills = oom_kills
         self._memory_limit = memory_limit
         self._connection: Dict[str, Any] = {}
+        self._ports: Optional[HeldPorts] = None
+        self._starts_left = 0
         self._follower: Optional[Follower] = None
         self._requested = ""
         self._tail: Deque[str] = deque(maxlen=_KEPT_LINES)
@@ -76,6 +79,11 @@ class Kernel:
     def alive(self) -> bool:
         """Whether there is a process."""
         return self.pid is not None
+
+    @property
+    def ports(self) -> Dict[str, int]:
+        """The port of 127.0.0.1 for each channel; empty before the first kernel."""
+        return self._ports.numbers if self._ports is not None else {}
 
     @property
     def running(self) -> Optional[Dict[str, Any]]:
@@ -105,36 +113,20 @@ class Kernel:
         """
         if not self.alive:
             await self._exited.wait()
-        if self.alive:
+        if self.alive or self._starts_left:
             raise AgentError("KernelRunning", "The runner's kernel is running already.")
-        if not self.ports:
-            self.ports = free_ports(CHANNELS)
-        path = self._write_connection_file(key, signature_scheme)
-        command = [word.replace("{connection_file}", path) for word in argv]
-        if command[0] in ("python", "python3"):
-            command[0] = sys.executable
         self._connection = {"key": key, "signature_scheme": signature_scheme, **(names or {})}
-        self._spawn(command, {**os.environ, **env}, cwd)
-        self._on_event("kernel.state", {"state": self.state})
-        listens = asyncio.ensure_future(self._wait_until_listening())
-        exits = asyncio.ensure_future(self._exited.wait())
+        self._starts_left = _STARTS
         try:
-            await asyncio.wait((listens, exits), timeout=timeout, return_when="FIRST_COMPLETED")
-        except asyncio.CancelledError:
-            # Whoever wanted it has left, and nobody would ever know whether it listens.
-            self.signal(signal.SIGKILL, "cancelled start")
-            raise
+            await self._start_until_no_port_is_taken(argv, {**os.environ, **env}, cwd, timeout)
         finally:
-            listens.cancel()
-            exits.cancel()
-        if self._exited.is_set():
-            raise self._start_error(command)
+            self._starts_left = 0
         if not self._listening.is_set():
             self.signal(signal.SIGKILL, "failed start")
             await self._exited.wait()
             raise AgentError(
                 "KernelStartFailed",
-                f"The kernel {command[0]!r} did not listen on its ports within {timeout:g} s "
+                f"The kernel {argv[0]!r} did not listen on its ports within {timeout:g} s "
                 "of its start.",
                 "Its last lines may say what it waits for.",
                 {"stderr": list(self._tail)},
@@ -164,6 +156,7 @@ class Kernel:
 
     async def stop(self, grace: float) -> None:
         """End the kernel: SIGTERM, after ``grace`` seconds SIGKILL."""
+        self._starts_left = 0
         if not self.alive:
             return
         self.signal(signal.SIGTERM, "shutdown")
@@ -175,10 +168,51 @@ class Kernel:
 
     # -- inside -----------------------------------------------------------------------------
 
-    def _write_connection_file(self, key: str, signature_scheme: str) -> str:
+    async def _start_until_no_port_is_taken(
+        self, argv: Sequence[str], env: Dict[str, str], cwd: Optional[str], timeout: float
+    ) -> None:
+        while True:
+            if self._ports is None:
+                self._ports = HeldPorts(CHANNELS, held=self._starts_left == _STARTS)
+            self._starts_left -= 1
+            path = self._write_connection_file()
+            command = [word.replace("{connection_file}", path) for word in argv]
+            if command[0] in ("python", "python3"):
+                command[0] = sys.executable
+            self._spawn(command, env, cwd)
+            self._on_event("kernel.state", {"state": self.state})
+            await self._listens_or_exits(timeout)
+            if not self._exited.is_set():
+                return
+            if not self._starts_again:
+                raise self._start_error(command)
+            self._log.line("a port was taken: the kernel is started again with others")
+            self._ports.close()
+            self._ports = None
+
+    async def _listens_or_exits(self, timeout: float) -> None:
+        listens = asyncio.ensure_future(self._wait_until_listening())
+        exits = asyncio.ensure_future(self._exited.wait())
+        try:
+            await asyncio.wait((listens, exits), timeout=timeout, return_when="FIRST_COMPLETED")
+        except asyncio.CancelledError:
+            # Whoever wanted it has left, and nobody would ever know whether it listens.
+            self.signal(signal.SIGKILL, "cancelled start")
+            raise
+        finally:
+            listens.cancel()
+            exits.cancel()
+
+    @property
+    def _starts_again(self) -> bool:
+        """Whether it ended for a port that another program has, and gets others."""
+        return self._starts_left > 0 and says_taken(self._tail)
+
+    def _write_connection_file(self) -> str:
         path = os.path.join(self._directory, "kernel.json")
         info: Dict[str, Any] = {f"{name}_port": port for name, port in self.ports.items()}
-        info.update(ip="127.0.0.1", transport="tcp", key=key, signature_scheme=signature_scheme)
+        info.update(ip="127.0.0.1", transport="tcp")
+        info.update({name: self._connection[name] for name in ("key", "signature_scheme")})
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "w") as file:
             json.dump(info, file)
@@ -318,8 +352,9 @@ class Kernel:
         self.last_exit = report
         self._log.line(f"kernel {self.incarnation} ended: {report['message']}")
         self.state = "dead"
-        self._on_event("kernel.exited", report)
-        self._on_event("kernel.state", {"state": "dead"})
+        if not self._starts_again:
+            self._on_event("kernel.exited", report)
+            self._on_event("kernel.state", {"state": "dead"})
         self._exited.set()
 
     def _start_error(self, command: List[str]) -> AgentError:
@@ -405,21 +440,3 @@ def _start_ticks(pid: int) -> str:
             return file.read().rpartition(b") ")[2].split()[19].decode()
     except (OSError, IndexError):
         return ""
-
-
-def free_ports(names: Sequence[str]) -> Dict[str, int]:
-    """A free port of 127.0.0.1 for each name.
-
-    Nothing holds them until the kernel binds them; jupyter_client's own launcher takes the same
-    chance, because the connection file must name them first.
-    """
-    sockets = []
-    try:
-        for _ in names:
-            sock = socket.socket()
-            sockets.append(sock)
-            sock.bind(("127.0.0.1", 0))
-        return {name: sock.getsockname()[1] for name, sock in zip(names, sockets)}
-    finally:
-        for sock in sockets:
-            sock.close()

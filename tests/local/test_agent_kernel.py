@@ -88,6 +88,48 @@ async def test_a_kernel_that_does_not_listen_in_time_is_ended(places: Places) ->
         assert (info["state"], info["pid"]) == ("dead", None)
 
 
+# Wants its ports for itself alone at first, as no ZeroMQ library does.
+_NO_REUSE = """
+import json, os, socket, sys
+
+for name, port in json.load(open(sys.argv[1])).items():
+    if name.endswith("_port"):
+        socket.socket().bind(("127.0.0.1", port))
+os.execv(sys.executable, ["python", "-m", "ipykernel_launcher", "-f", sys.argv[1]])
+"""
+
+
+async def test_a_kernel_that_finds_its_ports_taken_is_given_others(places: Places) -> None:
+    events: list[str] = []
+    async with (
+        running_agent(places) as (backend, runner),
+        connected_tunnel(backend, runner, lambda name, data: events.append(name)) as tunnel,
+    ):
+        args = {"argv": ["python", "-c", _NO_REUSE, "{connection_file}"], "key": "k"}
+        started = await tunnel.request("kernel.start", args, BOUND)
+
+        assert started["incarnation"] == 2
+        assert (await tunnel.request("info"))["kernel"]["state"] == "idle"
+        assert events.count("kernel.started") == 1
+        # Nobody is told of the death of a kernel that nobody had.
+        assert "kernel.exited" not in events
+
+
+async def test_a_kernel_that_finds_every_port_taken_is_given_up(places: Places) -> None:
+    script = "import sys; sys.exit('Address already in use')"
+    async with (
+        running_agent(places) as (backend, runner),
+        connected_tunnel(backend, runner) as tunnel,
+    ):
+        args = {"argv": ["python", "-c", script], "key": "k"}
+        with pytest.raises(GraError, match="Address already in use") as raised:
+            await tunnel.request("kernel.start", args, BOUND)
+
+        assert raised.value.code == "KernelStartFailed"
+        info = (await tunnel.request("info"))["kernel"]
+        assert (info["state"], info["pid"], info["incarnation"]) == ("dead", None, 3)
+
+
 # On one signal it says that it is busy, each time with another request; on the other it closes the
 # first connection to its iopub, which is the agent's own.
 _HANGS_UP = f"""
