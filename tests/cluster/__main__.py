@@ -27,6 +27,11 @@ def main() -> int:
         action="store_true",
         help="where there can be none, say so and exit with 0 (unless CI=true)",
     )
+    up.add_argument(
+        "--alone",
+        action="store_true",
+        help="wait for no test that has the cluster to itself (for such a test's own use)",
+    )
     commands.add_parser("status", help="say how each part is")
     commands.add_parser("down", help="take the cluster down and remove what it made")
     commands.add_parser("kubectl", help="run kubectl as the administrator", add_help=False)
@@ -36,7 +41,7 @@ def main() -> int:
     layout = Layout.of_user()
     try:
         if arguments.command == "up":
-            return _up(layout, if_possible=arguments.if_possible)
+            return _up(layout, if_possible=arguments.if_possible, is_alone=arguments.alone)
         if arguments.command == "status":
             return _status(layout)
         if arguments.command == "kubectl":
@@ -48,9 +53,12 @@ def main() -> int:
     return 0
 
 
-def _up(layout: Layout, *, if_possible: bool) -> int:
+def _up(layout: Layout, *, if_possible: bool, is_alone: bool) -> int:
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
     try:
-        lifecycle.up(layout, lambda line: print(line, file=sys.stderr, flush=True))
+        lifecycle.up(layout, say, is_alone=is_alone)
     except NotPossibleHereError as error:
         if not if_possible or os.environ.get("CI") == "true":
             raise

@@ -69,15 +69,26 @@ def status(layout: Layout) -> Status:
     return Status(parts, outdated)
 
 
-def up(layout: Layout, say: Say) -> None:
+def up(layout: Layout, say: Say, *, is_alone: bool = False) -> None:
     """Bring the cluster up, or repair it.  Returns at once where it is well.
 
-    ``say`` gets a line for each thing done and its time.  Raises
-    :class:`~tests.cluster.layout.NotPossibleHereError` where this host cannot have one, and
-    :class:`~tests.cluster.layout.ClusterError` with the log of what failed.
+    A test that has the cluster to itself, and has stopped a part of it, is waited for.
+    ``is_alone``: the caller is that test.  ``say`` gets a line for each thing done and its time.
+    Raises :class:`~tests.cluster.layout.NotPossibleHereError` where this host cannot have one,
+    and :class:`~tests.cluster.layout.ClusterError` with the log of what failed.
     """
     _check_host(layout)
+    with Use(layout) as use:
+        while not _up(layout, say, use, is_alone):
+            use.shared()
+            use.end()
+
+
+def _up(layout: Layout, say: Say, use: Use, is_alone: bool) -> bool:
+    """See :func:`up`.  False if a test has the cluster to itself; nothing was done."""
     with host_lock():
+        if not is_alone and not use.try_shared():
+            return False
         host.refuse_second(layout)
         before = status(layout)
         if before.is_healthy:
@@ -86,21 +97,21 @@ def up(layout: Layout, say: Say) -> None:
                 images.build(layout.cache)
                 images.import_missing(layout)
             _wait_for_node(layout)
-            return
+            return True
         if not before.is_down and not before.outdated:
             try:
                 _repair(layout, before, say)
             except ClusterError as error:
                 say(f"{error}\nIt cannot be repaired: making it anew.")
             else:
-                return
+                return True
         with _timed("packages", say):
             host.install_packages()
         _build(layout, say)
-        with Use(layout) as use:
-            if not before.is_down:
-                use.alone()
-            _start_anew(layout, say)
+        if not before.is_down and not is_alone:
+            use.alone()
+        _start_anew(layout, say)
+        return True
 
 
 def down(layout: Layout) -> None:

@@ -53,6 +53,14 @@ class Use:
         self._lock(fcntl.LOCK_SH)
         fcntl.flock(self._turnstile, fcntl.LOCK_UN)
 
+    def try_shared(self) -> bool:
+        """As :meth:`shared`, but False where that would have to be waited for."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
     def alone(self) -> None:
         self._lock(fcntl.LOCK_EX)
 

@@ -20,10 +20,10 @@ REPOSITORY = Path(__file__).parents[2]
 BOUND = 60.0
 
 
-def tool(command: str) -> subprocess.CompletedProcess[str]:
+def tool(*command: str) -> subprocess.CompletedProcess[str]:
     """Run ``python -m tests.cluster``."""
     return subprocess.run(
-        [sys.executable, "-m", "tests.cluster", command],
+        [sys.executable, "-m", "tests.cluster", *command],
         cwd=REPOSITORY,
         check=False,
         capture_output=True,
@@ -155,7 +155,7 @@ def test_a_namespace_goes_away(cluster: Cluster) -> None:
 def test_bringing_up_a_healthy_cluster_starts_nothing(cluster: Cluster, parts: Parts) -> None:
     before = {name: parts.pids(name) for name in parts.names()}
 
-    done = tool("up")
+    done = tool("up", "--alone")
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(cluster.kubeconfig)
@@ -172,7 +172,7 @@ def test_a_part_that_is_down_is_named_and_mended(
     parts.stop("scheduler", number)
 
     named = tool("status")
-    mended = tool("up")
+    mended = tool("up", "--alone")
 
     assert named.returncode == 1
     (line,) = (line for line in named.stdout.splitlines() if "is well" not in line)

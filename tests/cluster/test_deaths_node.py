@@ -43,9 +43,15 @@ def _taints(lab: Lab) -> Any:
     return node["spec"].get("taints")
 
 
+def _until_ready(lab: Lab, name: str) -> None:
+    """The kernel can be there before the kubelet has said so, and what was never ready stays so."""
+    lab.kubectl("wait", f"pod/{name}", "--for=condition=Ready", "--timeout=60s")
+
+
 def test_a_node_that_comes_back_in_time_has_lost_nothing(lab: Lab, parts: Parts) -> None:
     with kernel_on() as kernel:
         msg_id = begin(kernel, counting(160, 0.1))
+        _until_ready(lab, "runner-1")
 
         with parts.stopped("kubelet"):
             until(lambda: _node_is(lab, "Unknown"), "the node to be lost", 60)
@@ -66,6 +72,7 @@ def test_a_runner_that_was_given_up_with_its_node_says_so_and_a_restart_gets_ano
     with kernel_on(lab.kernelspec("impatient", pod=_IMPATIENT)) as kernel:
         pod = lab.pod_of("impatient")
         msg_id = begin(kernel)
+        _until_ready(lab, pod["metadata"]["name"])
 
         with parts.stopped("kubelet"):
             until(lambda: _node_is(lab, "Unknown"), "the node to be lost", 60)

@@ -123,12 +123,19 @@ class Lab:
 
     def until_reason(self, reason: str, name: str = "runner-1") -> dict[str, Any]:
         """``gra get``, once it gives this reason."""
+        runner: dict[str, Any] = {}
 
-        def found() -> dict[str, Any]:
+        def found() -> bool:
+            nonlocal runner
             runner = self.runner(name)
-            return runner if runner["reason"] == reason else {}
+            return bool(runner["reason"] == reason)
 
-        return until(found, f"the reason {reason} of {name}", 60)
+        try:
+            until(found, f"the reason {reason}", 60)
+        except WaitTimeout as error:
+            said = [pod["status"] for pod in self.pods() if pod["metadata"]["name"] == name]
+            pytest.fail(f"{error}; gra said {runner}, Kubernetes {said}")
+        return runner
 
 
 def _pid_inside(process: psutil.Process) -> int:

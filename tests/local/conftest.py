@@ -100,8 +100,7 @@ def _shared(use: Use) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def cluster(_use: Use) -> Iterator[Cluster]:
     """The cluster.  It stays up; the namespaces that tests made are gone at the end."""
-    with _shared(_use):
-        found = require_cluster()
+    found = require_cluster()
     yield found
     with _shared(_use):
         found.wait_for_namespaces()

@@ -14,7 +14,7 @@ import os
 import socket
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -144,18 +144,18 @@ class Client:
         subresource: str,
         query: Sequence[tuple[str, str]],
         listener: picows.WSListener,
-        protocols: Iterable[str],
+        protocol: str,
     ) -> picows.WSTransport:
         """A websocket to ``pods/NAME/SUBRESOURCE`` (``portforward``, ``exec``).
 
-        ``listener`` is told what comes; ``protocols`` are the subprotocols that it can speak, of
-        which the API server chooses one.  Raises as :meth:`request` does.
+        ``listener`` is told what comes, in the subprotocol ``protocol``.  Raises as
+        :meth:`request` does.
         """
 
         async def attempt(api: ApiClient) -> picows.WSTransport:
             path = f"pods/{quote(name, safe='')}/{subresource}"
             url, headers = await self._prepared(api, "GET", path, query)
-            headers["Sec-WebSocket-Protocol"] = ", ".join(protocols)
+            headers["Sec-WebSocket-Protocol"] = protocol
             try:
                 return await open_websocket(
                     url,

@@ -1,4 +1,4 @@
-"""The way to a runner's agent: is there one, and by port-forward or by exec."""
+"""The way to a runner's agent: is there one, and by which subprotocol of port-forward, or exec."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...runner import Runner
 from .cluster import Cluster
 from .deaths import end_of
 from .deletion import look_again
-from .forwarding import forward_port, run_bridge
+from .forwarding import PORT_FORWARDS, forward_port, run_bridge
 from .manifest import AGENT_PATH, AGENT_PORT
 from .podview import RUNNER
 from .reasons import Explanation, Reason
@@ -27,14 +27,18 @@ _LISTENS_AFTER = 0.3
 _AGAIN_AFTER = 0.25
 # Answers that say nothing of the runner, or of its state at that moment only.
 _PASSING = frozenset({400, 404, 429, 500, 502, 503, 504})
-# How often port-forward may fail in a way that it does not recover from before exec is tried.
-_FORWARD_FAILURES = 2
+_FORBIDDEN = 403
+# Answers of a server that does not speak the subprotocol.  Kubelets forbid it
+# (golang.org/x/net/websocket, hybi.go), as the API server does where it may not be used.
+_NOT_SPOKEN = frozenset({400, _FORBIDDEN, 426, 501})
 
 
 class Dialler:
     """Dials the agents of one backend's runners."""
 
     def __init__(self) -> None:
+        # How many ways to a runner, by its uid, have been open and then failed without a word of
+        # the agent's, since one last worked.
         self._failures: dict[str, int] = {}
         # The loop's time before which a runner is not worth dialling, by its uid.
         self._not_before: dict[str, float] = {}
@@ -78,22 +82,26 @@ class Dialler:
         pod: Mapping[str, Any],
         protocol_factory: ProtocolFactory,
     ) -> WebsocketTransport:
-        if cluster.by_exec or self._failures.get(runner.uid, 0) >= _FORWARD_FAILURES:
-            return await _bridge(cluster, pod, protocol_factory)
-        try:
-            return await self._forward(cluster, runner, protocol_factory)
-        except ClusterRefused as error:
-            if error.status != 403:
-                raise
-            log.info("%s Trying exec in its place.", error.message)
+        ways = () if cluster.by_exec else PORT_FORWARDS[self._failures.get(runner.uid, 0) :]
+        refused = 0
+        for protocol in ways:
+            try:
+                return await self._forward(cluster, runner, protocol, protocol_factory)
+            except ClusterRefused as error:  # noqa: PERF203
+                if error.status not in _NOT_SPOKEN:
+                    raise
+                log.info("port-forward by %s: %s Trying another way.", protocol, error.message)
+                refused = error.status
         transport = await _bridge(cluster, pod, protocol_factory)
-        cluster.by_exec = True
+        if refused == _FORBIDDEN:
+            cluster.by_exec = True
         return transport
 
     async def _forward(
         self,
         cluster: Cluster,
         runner: Runner,
+        protocol: str,
         protocol_factory: ProtocolFactory,
     ) -> WebsocketTransport:
         def on_end(transport: WebsocketTransport) -> None:
@@ -104,11 +112,14 @@ class Dialler:
             if isinstance(transport.error, ConnectionError) and "refused" not in str(
                 transport.error
             ):
-                # Sandboxes whose network the node cannot enter (gVisor, issue 3811).
+                # A subprotocol that the container runtime does not speak, or a sandbox whose
+                # network the node cannot enter (gVisor, issue 3811).
                 self._failures[runner.uid] = self._failures.get(runner.uid, 0) + 1
-                log.info("port-forward to %s failed: %s", runner.name, transport.error)
+                log.info("port-forward to %s (%s): %s", runner.name, protocol, transport.error)
 
-        return await forward_port(cluster.client, runner.name, AGENT_PORT, protocol_factory, on_end)
+        return await forward_port(
+            cluster.client, runner.name, AGENT_PORT, protocol_factory, on_end, protocol=protocol
+        )
 
 
 async def _bridge(

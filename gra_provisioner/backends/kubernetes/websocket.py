@@ -1,12 +1,12 @@
 """An :class:`asyncio.Transport` over a websocket to the API server.
 
-How bytes lie in its messages is a :class:`.framing.Framing`, chosen with the subprotocol.
+How bytes lie in its messages, a :class:`.framing.Framing`, goes with its subprotocol.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
@@ -28,15 +28,14 @@ _MOST_TROUBLE = 2000
 class WebsocketTransport(asyncio.Transport):
     """An :class:`asyncio.Transport` over one websocket.
 
-    ``framings`` are by subprotocol, the one that is liked best first.  The websocket is opened
-    with :attr:`listener`, and the protocol is made then.  ``on_lost`` is called with the transport
-    once it is lost.
+    The websocket is opened with :attr:`listener`, and the protocol is made then.  ``on_lost`` is
+    called with the transport once it is lost.
     """
 
     def __init__(
         self,
         protocol_factory: Callable[[], asyncio.Protocol],
-        framings: Mapping[str, Framing],
+        framing: Framing,
         on_lost: Callable[[WebsocketTransport], None] = lambda transport: None,
     ) -> None:
         super().__init__()
@@ -47,8 +46,7 @@ class WebsocketTransport(asyncio.Transport):
         self.listener: WSListener = _Listener(self)
         self._websocket: WSTransport | None = None
         self._factory = protocol_factory
-        self._framings = framings
-        self._framing = next(iter(framings.values()))
+        self._framing = framing
         self._trouble: list[str] = []
         # What has come and is yet to be given on: the frames of one read together, because a
         # protocol's turn costs more than what is in a frame.
@@ -164,8 +162,6 @@ class WebsocketTransport(asyncio.Transport):
     def opened(self, websocket: WSTransport) -> None:
         """The websocket is open."""
         self._websocket = websocket
-        chosen = websocket.response.headers.get("Sec-WebSocket-Protocol", "")
-        self._framing = self._framings.get(chosen, self._framing)
         self.set_write_buffer_limits()
         opening = self._framing.opening()
         if opening:

@@ -43,7 +43,7 @@ async def test_a_login_page_in_place_of_the_api_server_says_nothing_of_runners(
             await client.request("GET", "pods")
         with pytest.raises(ClusterUnreachable, match="is not the API server"):
             await client.websocket(
-                "runner-1", "portforward", [("ports", "1")], Frames(), ["v4.channel.k8s.io"]
+                "runner-1", "portforward", [("ports", "1")], Frames(), "v4.channel.k8s.io"
             )
 
 
@@ -99,7 +99,7 @@ async def test_a_token_that_has_expired_is_read_anew_and_connections_are_kept(
             valid = "last"
             kubeconfig(tmp_path / "config", server, {"token": valid})
             socket = await client.websocket(
-                "runner-1", "portforward", [("ports", "1")], Frames(), ["v4.channel.k8s.io"]
+                "runner-1", "portforward", [("ports", "1")], Frames(), "v4.channel.k8s.io"
             )
             socket.disconnect()
         finally:
@@ -231,7 +231,7 @@ async def test_a_websocket_is_given_up_when_its_handshake_is_never_answered(
     async with client_of(handler, tmp_path) as client:
         with pytest.raises(ClusterUnreachable, match="did not answer in time"):
             await client.websocket(
-                "runner-1", "portforward", [("ports", "1")], Frames(), ["v4.channel.k8s.io"]
+                "runner-1", "portforward", [("ports", "1")], Frames(), "v4.channel.k8s.io"
             )
 
 
@@ -250,7 +250,7 @@ async def test_a_websocket_outlives_the_time_for_its_handshake(
     frames = Frames()
     async with client_of(handler, tmp_path) as client:
         socket = await client.websocket(
-            "runner-1", "portforward", [("ports", "1")], frames, ["v4.channel.k8s.io"]
+            "runner-1", "portforward", [("ports", "1")], frames, "v4.channel.k8s.io"
         )
         assert await asyncio.wait_for(frames.get(), 5.0) == b"late"
         socket.disconnect()
