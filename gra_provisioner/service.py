@@ -14,7 +14,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +32,13 @@ from .errors import (
     RunnerStartError,
     Unreachable,
 )
+from .execution import KILLED_AFTER, LIMIT, Bounded, Execution
 from .profiles import Config
 from .runner import KernelState, Runner, RunnerLabels, RunnerSpec, RunnerStatus, Secret, Usage
 from .tunnel.channels import KernelChannels
 from .tunnel.client import Tunnel
 from .tunnel.kernel import KernelExit, RemoteKernel, describe
+from .tunnel.process import STDERR, STDOUT, RemoteProcess
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -247,6 +249,85 @@ class RunnerService:
         attachment = Attachment(self, runner, kernel)
         attachment.kernel_name = labels.kernel_name or ""
         return attachment
+
+    @contextlib.asynccontextmanager
+    async def process(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        tty: tuple[int, int] | None = None,
+    ) -> AsyncIterator[RemoteProcess]:
+        """A process in a runner, for as long as the block runs; then it is hung up on.
+
+        See :meth:`.tunnel.process.RemoteProcess.start`.  Raises
+        :class:`~.errors.RunnerNotFound`, and what that does.
+        """
+        runner = await self._backend.get(name)
+        process = RemoteProcess(lambda factory: self._backend.dial(runner, factory))
+        try:
+            await process.start(argv, env=env, cwd=cwd, tty=tty)
+            yield process
+        finally:
+            await process.close()
+
+    async def execute(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        stdin: bytes = b"",
+        timeout: float | None = None,
+        limit: int = LIMIT,
+    ) -> Execution:
+        """Run a command in a runner to its end and return what it wrote.
+
+        Of stdout and of stderr ``limit`` bytes are kept.  After ``timeout`` seconds it is ended:
+        SIGTERM to its process group, SIGKILL 5 s later.  Raises what :meth:`process` does.
+        """
+        clock = asyncio.get_running_loop().time
+        captured = {STDOUT: Bounded(limit), STDERR: Bounded(limit)}
+        async with self.process(name, argv, env=env, cwd=cwd) as process:
+            started = clock()
+
+            async def feed() -> None:
+                await process.write(stdin)
+                process.finish()
+
+            async def collect() -> None:
+                while (piece := await process.read()) is not None:
+                    captured[piece.source].add(piece.data)
+
+            feeding = asyncio.create_task(feed())
+            collecting = asyncio.create_task(collect())
+            try:
+                await asyncio.wait((collecting,), timeout=timeout)
+                timed_out = not collecting.done()
+                if timed_out:
+                    await process.signal(signal.SIGTERM)
+                    await asyncio.wait((collecting,), timeout=KILLED_AFTER)
+                    if not collecting.done():
+                        await process.signal(signal.SIGKILL)
+                await collecting
+            finally:
+                feeding.cancel()
+                collecting.cancel()
+                await asyncio.wait((feeding, collecting))
+            end = await process.wait()
+            duration = clock() - started
+        return Execution(
+            name,
+            end.code,
+            end.signal,
+            captured[STDOUT].captured(),
+            captured[STDERR].captured(),
+            duration,
+            timed_out,
+        )
 
     async def _withdraw(self, runner: Runner) -> None:
         """End the runner of a launch that failed, whose own error is what matters."""

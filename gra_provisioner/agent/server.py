@@ -31,6 +31,8 @@ _GREET_WITHIN = 10.0
 # What may wait for a client on a channel other than iopub, which has the configured bound.
 _SMALL_SPILL = 16 << 20
 _LONGEST_ID = 64
+# As the first word of a command: the Python that runs the agent.
+_OWN_PYTHON = "{python}"
 # Clients ping every 5 s; one that is silent for so long has lost its link.
 _PATIENCE = 30.0
 # How long a session waits for its client at the most, whatever the runner's own TTL.
@@ -342,8 +344,12 @@ class Agent:
         return self._kernel.connection
 
     async def _do_exec_start(self, peer: _Peer, args: Dict[str, Any]) -> Dict[str, Any]:
+        command = params.strings(args, "argv")
+        if command[:1] == [_OWN_PYTHON]:
+            # Clients do not know where the runner's Python is.
+            command = [sys.executable, *command[1:]]
         process = ExecProcess.start(
-            params.strings(args, "argv"),
+            command,
             {**os.environ, **params.mapping(args, "env")},
             params.optional_string(args, "cwd"),
             params.size(args, "tty"),

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import attach, create, kernelspec, launcher, runners
+from . import attach, create, execute, kernelspec, launcher, runners
 from .output import print_json
 
 _EXIT_CODES = """\
@@ -43,6 +43,7 @@ app.command("create")(create.create)
 app.command("list")(runners.list_runners)
 app.command("get")(runners.get_runner)
 app.command("delete")(runners.delete_runners)
+app.command("exec")(execute.execute)
 app.command("attach")(attach.attach)
 app.command("kernel")(launcher.kernel)
 app.add_typer(kernelspec.app, name="kernelspec")
