@@ -61,11 +61,13 @@ class _Peer:
         self,
         id: str,
         observer: bool,
+        kept: float,
         dispatch: Callable[[_Peer, str, Dict[str, Any]], Awaitable[Any]],
         accept: Callable[[_Peer, Stream], StreamHandler],
         on_bye: Callable[[_Peer], None],
     ) -> None:
         self.observer = observer
+        self.kept = kept
         self.link: Optional[Link] = None
         self.left = time.monotonic()
         self.execs: Set[int] = set()
@@ -182,7 +184,12 @@ class Agent:
                 "The runner no longer has this session: the client was away for too long, or "
                 "the agent is another one.",
             )
-        peer = _Peer(id, bool(hello.get("observer")), self._dispatch, self._accept, self._on_bye)
+        # A session whose client will not come back in time holds buffers for nobody.
+        kept = min(params.number(hello, "keep", _SESSION_KEPT), _SESSION_KEPT)
+        if self._settings.ttl.orphan is not None:
+            kept = min(kept, self._settings.ttl.orphan)
+        observer = bool(hello.get("observer"))
+        peer = _Peer(id, observer, kept, self._dispatch, self._accept, self._on_bye)
         self._peers[id] = peer
         return peer
 
@@ -434,11 +441,13 @@ class Agent:
         if reason is not None:
             self.end(reason)
             return
-        # A session whose client will not come back in time holds buffers for nobody.
-        kept = _SESSION_KEPT if ttl.orphan is None else min(ttl.orphan, _SESSION_KEPT)
-        for peer in list(self._peers.values()):
-            if peer.link is None and now - peer.left > kept:
+        for peer in [peer for peer in self._peers.values() if peer.link is None]:
+            left = peer.left + peer.kept - now
+            if left <= 0:
+                # Which looks again.
                 self._forget(peer, "SessionLost", "the client was away for too long")
+                return
+            wait = min(wait, left)
         self._ttl_timer = self._loop.call_later(min(wait, 60.0), self._check_ttl)
 
     # -- the kernel -------------------------------------------------------------------------

@@ -34,7 +34,8 @@ class Tunnel:
     connected, a lost link is dialled again, with growing pauses, for as long as the runner
     exists; streams and requests notice nothing but the delay.  ``on_event`` is told what the
     agent reports.  An ``observer`` does not count as a client of the runner (it does not keep it
-    from ending as an orphan).
+    from ending as an orphan).  ``keep`` is for how many seconds the agent waits for a client that
+    is gone without a word; by default for as long as it can.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Tunnel:
         on_event: EventCallback = lambda name, data: None,
         *,
         observer: bool = False,
+        keep: float | None = None,
     ) -> None:
         # Done once the tunnel has ended for good: why.
         self.ended: asyncio.Future[GraError] = asyncio.get_running_loop().create_future()
@@ -50,7 +52,9 @@ class Tunnel:
         self._pending: dict[int, asyncio.Future[Any]] = {}
         self._next_id = 1
         self._control: Stream | None = None
-        self._links = Links(dial, self._new_session, self._on_session_lost, observer=observer)
+        self._links = Links(
+            dial, self._new_session, self._on_session_lost, observer=observer, keep=keep
+        )
         self._task: asyncio.Task[None] | None = None
 
     @property

@@ -60,6 +60,7 @@ class Links:
         on_session_lost: Callable[[SessionLost], None],
         *,
         observer: bool = False,
+        keep: float | None = None,
     ) -> None:
         self.session = new_session()
         # Set while there is a link.
@@ -72,6 +73,7 @@ class Links:
         self._new_session = new_session
         self._on_session_lost = on_session_lost
         self._observer = observer
+        self._keep = keep
         # Whether the agent has ever answered this session.
         self._resumes = False
         self._link: Link | None = None
@@ -245,8 +247,10 @@ class Links:
                 link.abort()
 
     def _hello(self) -> dict[str, Any]:
+        keep = {} if self._keep is None else {"keep": self._keep}
         return {
             **self.session.hello(),
+            **keep,
             "client": f"gra {__version__}",
             "observer": self._observer,
             "resumes": self._resumes,

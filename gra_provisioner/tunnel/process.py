@@ -14,6 +14,8 @@ from .client import Tunnel
 from .links import Dial
 
 STDOUT, STDERR = "stdout", "stderr"
+# How long, in seconds, a process goes on whose client is gone without a word: killed, or cut off.
+KEPT = 600.0
 # Stands for the Python that runs the agent, as the first word of a command.
 RUNNERS_PYTHON = "{python}"
 
@@ -44,11 +46,12 @@ class RemoteProcess:
 
     Output is read piece by piece with :meth:`read`, and whoever does not read holds the process up
     as a full pipe would; nothing of it is lost when the link drops.  Closing while it runs hangs
-    up on it (SIGHUP).  All methods belong to the loop on which it was started.
+    up on it (SIGHUP), and so does an absence of more than ``keep`` seconds.  All methods belong to
+    the loop on which it was started.
     """
 
-    def __init__(self, dial: Dial) -> None:
-        self._tunnel = Tunnel(dial, self._on_event)
+    def __init__(self, dial: Dial, keep: float = KEPT) -> None:
+        self._tunnel = Tunnel(dial, self._on_event, keep=keep)
         self._id = 0
         self._stdin: Stream | None = None
         self._pieces: deque[tuple[Stream, Output]] = deque()

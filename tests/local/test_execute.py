@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from gra_provisioner.errors import GraError
+from gra_provisioner.errors import GraError, Unreachable
 from gra_provisioner.profiles import load_config, resolve
 from gra_provisioner.service import RunnerService, labels_of_this_process
+from gra_provisioner.tunnel.process import RemoteProcess
 from tests.support.cutter import Cutter
 from tests.support.runners import Runners
 
@@ -62,6 +63,33 @@ async def test_a_caller_that_leaves_ends_the_command(service: RunnerService) -> 
         alive = ["sh", "-c", f"kill -0 {said.data.decode()}"]
         assert (await service.execute("runner-1", alive)).exit_code == 0
 
+    await _until_gone(service, said.data.decode())
+
+
+async def test_a_command_whose_client_is_cut_off_ends_after_a_while(
+    runners: Runners, service: RunnerService
+) -> None:
+    links: list[asyncio.Transport] = []
+    async with runners.dialling("runner-1") as dial:
+
+        async def dial_once(factory: Callable[[], asyncio.Protocol]) -> asyncio.Transport:
+            if links:
+                raise Unreachable("The network is gone.")
+            links.append(await dial(factory))
+            return links[0]
+
+        process = RemoteProcess(dial_once, keep=1.0)
+        await process.start(["sh", "-c", "echo $$; sleep 1000"])
+        said = await process.read()
+        assert said is not None
+        links[0].abort()
+
+        await _until_gone(service, said.data.decode())
+        await process.close()
+
+
+async def _until_gone(service: RunnerService, pid: str) -> None:
+    alive = ["sh", "-c", f"kill -0 {pid}"]
     deadline = asyncio.get_running_loop().time() + _BOUND
     while (await service.execute("runner-1", alive)).exit_code == 0:
         assert asyncio.get_running_loop().time() < deadline, "the command goes on"
