@@ -37,6 +37,7 @@ from .profiles import Config
 from .runner import KernelState, Runner, RunnerLabels, RunnerSpec, RunnerStatus, Secret, Usage
 from .tunnel.channels import KernelChannels
 from .tunnel.client import Tunnel
+from .tunnel.forward import PortForward
 from .tunnel.kernel import KernelExit, RemoteKernel, describe
 from .tunnel.process import STDERR, STDOUT, RemoteProcess
 
@@ -272,6 +273,21 @@ class RunnerService:
             yield process
         finally:
             await process.close()
+
+    @contextlib.asynccontextmanager
+    async def forward(self, name: str, address: str = "127.0.0.1") -> AsyncIterator[PortForward]:
+        """Ports of a runner on this machine for as long as the block runs.
+
+        Raises :class:`~.errors.RunnerNotFound`, or what the tunnel does.
+        """
+        runner = await self._backend.get(name)
+        tunnel = Tunnel(lambda factory: self._backend.dial(runner, factory))
+        forward = PortForward(tunnel, address)
+        try:
+            await tunnel.connect()
+            yield forward
+        finally:
+            await forward.close()
 
     async def execute(
         self,

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import attach, create, execute, kernelspec, launcher, runners
+from . import attach, create, execute, kernelspec, launcher, port, runners
 from .output import print_json
 
 _EXIT_CODES = """\
@@ -26,8 +26,9 @@ Exit codes:
   6  the kernel died or the runner ended
   7  the stream to the runner failed
 130  interrupted by Ctrl-C
-143  ended by SIGTERM (attach, kernel)
-gra kernel ends with its kernel's own exit code once that has started.
+143  ended by SIGTERM (attach, port, kernel)
+gra kernel ends with its kernel's own exit code once that has started, gra exec with its
+command's.
 With --json, errors are objects on stderr: reason, message, hint, details."""
 
 app = typer.Typer(
@@ -44,6 +45,7 @@ app.command("list")(runners.list_runners)
 app.command("get")(runners.get_runner)
 app.command("delete")(runners.delete_runners)
 app.command("exec")(execute.execute)
+app.command("port")(port.port)
 app.command("attach")(attach.attach)
 app.command("kernel")(launcher.kernel)
 app.add_typer(kernelspec.app, name="kernelspec")

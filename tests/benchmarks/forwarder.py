@@ -59,20 +59,18 @@ async def _gra(far: Far) -> AsyncIterator[int]:
     from gra_provisioner.backends.kubernetes.backend import KubernetesBackend
     from gra_provisioner.backends.kubernetes.kubeconfig import Target
     from gra_provisioner.tunnel.client import Tunnel
-    from tests.benchmarks.routes import TunnelPort
+    from gra_provisioner.tunnel.forward import PortForward
 
     backend = KubernetesBackend(Target(namespace=far.namespace, kubeconfig=far.kubeconfig), {})
     try:
         runner = await backend.get(far.pod)
         tunnel = Tunnel(lambda factory: backend.dial(runner, factory), observer=True)
-        await tunnel.connect()
+        forward = PortForward(tunnel, "127.0.0.1")
         try:
-            loop = asyncio.get_running_loop()
-            server = await loop.create_server(lambda: TunnelPort(tunnel, far.port), "127.0.0.1", 0)
-            yield server.sockets[0].getsockname()[1]
-            server.close()
+            await tunnel.connect()
+            yield await forward.listen(far.port)
         finally:
-            await tunnel.close()
+            await forward.close()
     finally:
         await backend.close()
 

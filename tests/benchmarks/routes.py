@@ -7,13 +7,13 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-from gra_provisioner.agent.stream import Stream, StreamHandler
 from gra_provisioner.backends.local import LocalBackend
 from gra_provisioner.runner import Resources, RunnerSpec
 from gra_provisioner.service import RunnerService, labels_of_this_process
 from gra_provisioner.tunnel.client import Tunnel
+from gra_provisioner.tunnel.forward import ForwardedConnection
 from gra_provisioner.tunnel.thread import THREAD_NAME, Lease
 from tests.benchmarks import bare_relay as bare
 from tests.benchmarks.processes import ROOT, cpu_of_process, cpu_of_thread
@@ -63,79 +63,6 @@ class Routes:
         return names[turn:] + names[:turn]
 
 
-class TunnelPort(asyncio.Protocol):
-    """A TCP connection and its stream to a port in the runner.
-
-    It does what the tunnel's connections of a kernel's channels do, but reads no messages.
-    """
-
-    def __init__(self, tunnel: Tunnel, port: int) -> None:
-        self._tunnel = tunnel
-        self._port = port
-        self._stream: Stream | None = None
-        self._transport: asyncio.Transport | None = None
-        self._paused = False
-        self._owed = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._stream = self._tunnel.open({"kind": "tcp", "port": self._port}, self._handler)
-
-    def _handler(self, stream: Stream) -> StreamHandler:
-        return self
-
-    def data_received(self, data: bytes) -> None:
-        stream = self._stream
-        if stream is None:
-            return
-        stream.write(data)
-        # What is on its way is the window's business.
-        if stream.out.end - stream.out.sent > stream.high_water and self._transport is not None:
-            self._transport.pause_reading()
-
-    def pause_writing(self) -> None:
-        self._paused = True
-
-    def resume_writing(self) -> None:
-        self._paused = False
-        self._repay()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        if self._stream is not None:
-            self._stream.finish()
-            self._repay()
-
-    def on_data(self, data: memoryview) -> None:
-        if self._transport is not None:
-            self._transport.write(data)
-            if self._paused:
-                self._owed += len(data)
-                return
-        self._consume(len(data))
-
-    def on_finish(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-
-    def on_reset(self, reason: str, message: str) -> None:
-        self._stream = None
-        if self._transport is not None:
-            self._transport.abort()
-
-    def on_drain(self) -> None:
-        if self._transport is not None:
-            self._transport.resume_reading()
-
-    def _consume(self, count: int) -> None:
-        if self._stream is not None:
-            self._stream.consumed(count)
-
-    def _repay(self) -> None:
-        owed, self._owed = self._owed, 0
-        self._consume(owed)
-
-
 @asynccontextmanager
 async def to_port(places: Places, port: int) -> AsyncIterator[Routes]:
     """Routes to a port of this host; gra's through the agent of a runner without a kernel."""
@@ -143,7 +70,7 @@ async def to_port(places: Places, port: int) -> AsyncIterator[Routes]:
 
     async def listen(tunnel: Tunnel) -> tuple[asyncio.AbstractServer, int]:
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: TunnelPort(tunnel, port), "127.0.0.1", 0)
+        server = await loop.create_server(lambda: ForwardedConnection(tunnel, port), "127.0.0.1", 0)
         return server, server.sockets[0].getsockname()[1]
 
     async def dial() -> Tunnel:
