@@ -138,16 +138,15 @@ class Tunnel:
 
     async def close(self) -> None:
         """End the conversation.  The runner goes on."""
-        self._links.close()
-        await self._finish(TunnelError("The tunnel was closed."))
-
-    async def _finish(self, error: GraError) -> None:
+        if self.ended.done():
+            return
         try:
-            if self._task is not None and self._task is not asyncio.current_task():
+            if self._task is not None:
                 self._task.cancel()
                 await asyncio.wait((self._task,))
+            await self._links.leave()
         finally:
-            self._end(error)
+            self._end(TunnelError("The tunnel was closed."))
 
     def _end(self, error: GraError) -> None:
         if self.ended.done():

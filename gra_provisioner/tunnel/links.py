@@ -41,6 +41,8 @@ _LONGEST_DELAY = 1.0
 # and TCP repeats that only after a while.  So another one is made beside it, some at a time.
 _BESIDE_AFTER = 0.8
 _MOST_ATTEMPTS = 4
+# How long an agent that was told of the end may take to close the link: it is one round trip.
+_LEAVE_WITHIN = 1.0
 # A link that lasted for so long was a good one: after it, the pauses are short again.
 _STEADY = 1.0
 
@@ -85,12 +87,26 @@ class Links:
         self._leaving: set[asyncio.Task[None]] = set()
         self._closed = False
         self._changed: asyncio.Future[None] | None = None
+        # Done when the agent has closed the link after a BYE.
+        self._left: asyncio.Future[None] | None = None
 
-    def close(self) -> None:
-        """Tell the agent that the session is over, and end the link once that has gone out."""
-        if self._link is not None:
+    async def leave(self) -> None:
+        """Tell the agent that the session is over, and wait until it has closed the link.
+
+        Called once :meth:`keep` has ended.  The link is read until then: a connection that is
+        closed with something unread in it is reset, and the agent might never read the BYE, and
+        keep all that was started here.  One that does not answer is not waited for.
+        """
+        link = self._link
+        if link is None:
+            return
+        self._left = asyncio.get_running_loop().create_future()
+        try:
             self.session.bye()
-            self._link.close()
+            if not link.suspect:
+                await asyncio.wait((self._left,), timeout=_LEAVE_WITHIN)
+        finally:
+            link.close()
 
     def drop(self, error: Exception) -> None:
         """Cut the link as a network failure would."""
@@ -287,6 +303,8 @@ class Links:
         self._link = None
         self.session.link_down()
         self.linked.clear()
+        if self._left is not None and not self._left.done():
+            self._left.set_result(None)
         if asyncio.get_running_loop().time() - self._since > _STEADY:
             self._delay = _FIRST_DELAY
         self._pause()

@@ -66,6 +66,18 @@ async def test_a_caller_that_leaves_ends_the_command(service: RunnerService) -> 
     await _until_gone(service, said.data.decode())
 
 
+async def test_commands_that_never_stop_writing_are_hung_up_on(service: RunnerService) -> None:
+    async def one() -> str:
+        script = ["sh", "-c", "echo $$; exec yes"]
+        async with service.process("runner-1", script) as process:
+            said = await process.read()
+            assert said is not None
+            return said.data.split(b"\n")[0].decode()
+
+    for pid in await asyncio.gather(*(one() for _ in range(10))):
+        await _until_gone(service, pid)
+
+
 async def test_a_command_whose_client_is_cut_off_ends_after_a_while(
     runners: Runners, service: RunnerService
 ) -> None:

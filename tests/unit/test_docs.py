@@ -140,7 +140,7 @@ def test_the_fields_of_hello_are_those_of_the_code() -> None:
     def new_session() -> session.Session:
         return session.Session("s", lambda stream: stream.handler, lambda: None)
 
-    hello = Links(dial, new_session, lambda error: None)._hello()
+    hello = Links(dial, new_session, lambda error: None, keep=1.0)._hello()
     fields = {name for name, *_ in _table(TUNNEL, "Field", "Type", "Meaning")}
     assert fields == set(hello)
 

@@ -111,6 +111,7 @@ class FakeAgent:
         session.link_down()
         link.send_greeting(wire.HELLO, {**session.hello(), "agent": {"uid": self.uid}})
         session.on_output = link.flush
+        session.on_bye = link.close
         session.link_up(value)
         return session
 
