@@ -185,12 +185,15 @@ def test_a_reader_that_has_enough_ends_the_command(runner: str) -> None:
     until(lambda: not is_running(pid), "the command to be hung up on")
 
 
-_WAITS = 'trap "echo got it; exit 5" INT; echo ready; while :; do sleep 0.1; done'
+def _waiting(runner: str, on_interrupt: str) -> subprocess.Popen[bytes]:
+    """A command that is ready, and waits for signals.
 
-
-def _waiting(runner: str, script: str) -> subprocess.Popen[bytes]:
+    In Python, because a shell may lose one that comes while it starts a process.
+    """
+    code = f"import signal, sys\nsignal.signal(signal.SIGINT, lambda *_: {on_interrupt})\n"
+    code += "print('ready', flush=True)\nwhile True: signal.pause()"
     process = subprocess.Popen(
-        [*GRA, "exec", runner, "--", "sh", "-c", script],
+        [*GRA, "exec", runner, "--", "python3", "-c", code],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -202,7 +205,7 @@ def _waiting(runner: str, script: str) -> subprocess.Popen[bytes]:
 
 
 def test_ctrl_c_goes_to_the_command(runner: str) -> None:
-    with _waiting(runner, _WAITS) as process:
+    with _waiting(runner, "(print('got it'), sys.exit(5))") as process:
         assert stop(process, signal.SIGINT, "the command to end") == 5
         assert process.stdout is not None
         assert process.stdout.read() == b"got it\n"
@@ -210,8 +213,7 @@ def test_ctrl_c_goes_to_the_command(runner: str) -> None:
 
 @_CODE
 def test_the_third_ctrl_c_kills_a_command_that_ignores_it(runner: str) -> None:
-    script = "trap 'echo no' INT; echo ready; while :; do sleep 0.1; done"
-    with _waiting(runner, script) as process:
+    with _waiting(runner, "print('no', flush=True)") as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.send_signal(signal.SIGINT)
@@ -276,17 +278,17 @@ def test_a_terminal_is_passed_through(runner: str) -> None:
 
 
 def test_keys_such_as_ctrl_c_are_for_the_programs_terminal(runner: str) -> None:
-    script = 'trap "echo interrupted; exit 7" INT; echo ready; while :; do sleep 0.1; done'
+    code = "import signal, sys\nprint('ready', flush=True)\ntry: signal.pause()\n"
+    code += "except KeyboardInterrupt: sys.exit(7)"
     terminal = pexpect.spawn(
         sys.executable,
-        [*GRA[1:], "exec", "-t", runner, "--", "sh", "-c", script],
+        [*GRA[1:], "exec", "-t", runner, "--", "python3", "-c", code],
         encoding="utf-8",
         timeout=_BOUND,
     )
     try:
         terminal.expect_exact("ready")
         terminal.sendcontrol("c")
-        terminal.expect_exact("interrupted")
         terminal.expect(pexpect.EOF)
         terminal.wait()
     finally:
@@ -304,7 +306,7 @@ def test_many_commands_run_in_one_runner_at_once(runner: str) -> None:
 
 def test_a_command_whose_runner_is_deleted_says_so(runners: Runners) -> None:
     assert gra("create", "--no-kernel").stdout == "runner-1\n"
-    with _waiting("runner-1", "echo ready; sleep 1000") as process:
+    with _waiting("runner-1", "None") as process:
         assert gra("delete", "runner-1").returncode == 0
         assert process.stderr is not None
         said = process.stderr.read().decode()

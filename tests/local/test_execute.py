@@ -82,19 +82,22 @@ async def test_a_command_whose_client_is_cut_off_ends_after_a_while(
     runners: Runners, service: RunnerService
 ) -> None:
     links: list[asyncio.Transport] = []
+    is_cut = False
     async with runners.dialling("runner-1") as dial:
 
-        async def dial_once(factory: Callable[[], asyncio.Protocol]) -> asyncio.Transport:
-            if links:
+        async def dial_until_cut(factory: Callable[[], asyncio.Protocol]) -> asyncio.Transport:
+            if is_cut:
                 raise Unreachable("The network is gone.")
             links.append(await dial(factory))
-            return links[0]
+            return links[-1]
 
-        process = RemoteProcess(dial_once, keep=1.0)
+        process = RemoteProcess(dial_until_cut, keep=1.0)
         await process.start(["sh", "-c", "echo $$; sleep 1000"])
         said = await process.read()
         assert said is not None
-        links[0].abort()
+        is_cut = True
+        for link in links:
+            link.abort()
 
         await _until_gone(service, said.data.decode())
         await process.close()

@@ -76,14 +76,15 @@ def test_a_client_is_asked_and_answers_over_drops(stage: Stage) -> None:
 def test_a_client_hears_a_large_output_over_drops(stage: Stage, megabytes: int) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
-    limit = random.Random(seed).randrange(1 << 20, 4 << 20)
+    limit = random.Random(seed).randrange(1 << 20, 2 << 20)
     with stage.behind(volume(megabytes)) as (talk, network):
         talk.until_mark("running")
         before = network.dialled
         network.proxy.limit_data(limit)
         talk.go()
         stage.check(talk, volume(megabytes), 240)
-        assert network.dialled - before > megabytes // 8
+        # Where the network is slow, a fifth of it goes over the link.
+        assert network.dialled - before > megabytes // 15
 
 
 @pytest.mark.parametrize("channel", ["iopub", "shell"])

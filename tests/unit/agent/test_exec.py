@@ -308,7 +308,10 @@ async def test_a_signal_ends_the_whole_process_group_and_is_reported(agent: Agen
 
 
 async def test_a_process_that_handles_a_signal_reports_its_own_code(agent: Agent) -> None:
-    process = agent.start("sh", "-c", "trap 'exit 5' INT; echo ready; while :; do sleep 0.01; done")
+    # No shell: dash loses a signal that comes while it starts a process.
+    code = "import signal, sys; signal.signal(signal.SIGINT, lambda *_: sys.exit(5))"
+    code += "; print('ready', flush=True); signal.pause()"
+    process = agent.start(sys.executable, "-c", code)
     stdio, _ = attach(process)
     await stdio.text(b"ready")
     process.signal(signal.SIGINT)
@@ -337,8 +340,9 @@ async def test_a_terminal_echoes_has_its_size_and_one_stream(agent: Agent) -> No
 
 
 async def test_a_resized_terminal_tells_its_process(agent: Agent) -> None:
-    program = "trap 'stty size' WINCH; echo ready; while :; do sleep 0.01; done"
-    process = agent.start("sh", "-c", program, tty=(24, 80))
+    code = "import os, signal; signal.signal(signal.SIGWINCH, lambda *_: os.system('stty size'))"
+    code += "; print('ready', flush=True)\nwhile True: signal.pause()"
+    process = agent.start(sys.executable, "-c", code, tty=(24, 80))
     stdio = MemoryChannel()
     process.attach_stdio(stdio)
     await stdio.text(b"ready")
