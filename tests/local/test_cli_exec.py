@@ -25,6 +25,7 @@ pytestmark = pytest.mark.gra_only
 
 _BOUND = 60.0
 _CODE = pytest.mark.same_with_pods("what is made of the output is done here")
+_AGENT = pytest.mark.same_with_pods("the agent does the same there")
 
 
 @pytest.fixture
@@ -90,6 +91,7 @@ def test_code_comes_from_stdin_or_a_file_and_runs_with_the_runners_python(
     assert said.stdout == b"ab\n"
 
 
+@_AGENT
 def test_variables_and_folder_are_set_for_the_command(
     runner: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,6 +225,7 @@ def test_the_third_ctrl_c_kills_a_command_that_ignores_it(runner: str) -> None:
         assert stop(process, signal.SIGINT, "the command to be killed") == 137
 
 
+@_AGENT
 @pytest.mark.parametrize("as_json", [False, True], ids=["live", "json"])
 def test_a_command_whose_time_is_over_is_ended_even_if_it_ignores_that(
     runner: str, as_json: bool
@@ -241,6 +244,7 @@ def test_a_command_whose_time_is_over_is_ended_even_if_it_ignores_that(
         assert done.stdout == b"begun\n"
 
 
+@_AGENT
 def test_a_command_that_leaves_something_in_the_background_ends(runner: str) -> None:
     done = _exec(runner, "--", "sh", "-c", "sleep 1000 & echo $!")
 
@@ -277,6 +281,7 @@ def test_a_terminal_is_passed_through(runner: str) -> None:
     assert terminal.exitstatus == 6
 
 
+@_AGENT
 def test_keys_such_as_ctrl_c_are_for_the_programs_terminal(runner: str) -> None:
     code = "import signal, sys\nprint('ready', flush=True)\ntry: signal.pause()\n"
     code += "except KeyboardInterrupt: sys.exit(7)"
@@ -296,6 +301,7 @@ def test_keys_such_as_ctrl_c_are_for_the_programs_terminal(runner: str) -> None:
     assert terminal.exitstatus == 7
 
 
+@_AGENT
 def test_many_commands_run_in_one_runner_at_once(runner: str) -> None:
     def one(number: int) -> bytes:
         return _exec(runner, "--", "sh", "-c", f"sleep 0.5; echo {number}").stdout
