@@ -76,7 +76,7 @@ def test_a_client_is_asked_and_answers_over_drops(stage: Stage) -> None:
 def test_a_client_hears_a_large_output_over_drops(stage: Stage, megabytes: int) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
-    limit = random.Random(seed).randrange(1 << 20, 2 << 20)
+    limit = random.Random(seed).randrange(megabytes << 20, megabytes << 21) // 20
     with stage.behind(volume(megabytes)) as (talk, network):
         talk.until_mark("running")
         before = network.dialled
@@ -84,7 +84,7 @@ def test_a_client_hears_a_large_output_over_drops(stage: Stage, megabytes: int) 
         talk.go()
         stage.check(talk, volume(megabytes), 240)
         # Where the network is slow, a fifth of it goes over the link.
-        assert network.dialled - before > megabytes // 15
+        assert network.dialled - before >= 2
 
 
 @pytest.mark.parametrize("channel", ["iopub", "shell"])
