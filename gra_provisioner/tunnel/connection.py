@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from ..agent import zmtp
 from ..agent.stream import Stream, StreamHandler
+from .joined import Joined
 from .obituary import (
     Obituary,
     Requests,
@@ -92,10 +93,11 @@ class _Late:
         return self._channels.late.pop(self._client_ready, [])
 
 
-class Connection(asyncio.Protocol):
+class Connection(Joined):
     """One ZMQ client's connection to one channel, and its stream."""
 
     def __init__(self, channels: KernelChannels, channel: str) -> None:
+        super().__init__()
         self.channel = channel
         self.requests = Requests()
         self.kernel_finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -103,12 +105,8 @@ class Connection(asyncio.Protocol):
         # Whether the kernel has said anything on this connection.
         self.heard = False
         self._channels = channels
-        self._stream: Stream | None = None
-        self._transport: asyncio.Transport | None = None
         # Whether nothing can be written any more, as the client is to connect again.
         self._closing = False
-        self._paused = False
-        self._owed = 0
         # Whether the client has said what it wants to hear (iopub).
         self.subscribed = False
         reads = channel in ("shell", "control", "iopub")
@@ -174,12 +172,7 @@ class Connection(asyncio.Protocol):
         """See :class:`asyncio.Protocol`."""
         if self._from_client is not None:
             data = self._read_requests(self._from_client, data)
-        stream = self._stream
-        if stream is None:
-            return
-        stream.write(data)
-        if stream.backlog > stream.high_water and self._transport is not None:
-            self._transport.pause_reading()
+        self._send(data)
 
     def _read_requests(self, splitter: zmtp.Splitter, data: bytes) -> bytes:
         """Note what the client asks for; what of ``data`` is still to go to the kernel."""
@@ -254,15 +247,6 @@ class Connection(asyncio.Protocol):
             transport.write(self._notice)
             self._notice = b""
 
-    def pause_writing(self) -> None:
-        """See :class:`asyncio.Protocol`."""
-        self._paused = True
-
-    def resume_writing(self) -> None:
-        """See :class:`asyncio.Protocol`."""
-        self._paused = False
-        self._repay()
-
     def connection_lost(self, exc: Exception | None) -> None:
         """See :class:`asyncio.Protocol`."""
         self._transport = None
@@ -313,21 +297,6 @@ class Connection(asyncio.Protocol):
         tunnel = self._channels.tunnel
         if tunnel is None or not tunnel.ended.done():
             self.close()
-
-    def on_drain(self) -> None:
-        """See :class:`~gra_provisioner.agent.stream.StreamHandler`."""
-        if self._transport is not None:
-            self._transport.resume_reading()
-
-    # -- inside -----------------------------------------------------------------------------
-
-    def _consume(self, count: int) -> None:
-        if self._stream is not None:
-            self._stream.consumed(count)
-
-    def _repay(self) -> None:
-        owed, self._owed = self._owed, 0
-        self._consume(owed)
 
     def _read_replies(self, splitter: zmtp.Splitter, data: memoryview) -> None:
         try:

@@ -8,11 +8,12 @@ from typing import cast
 
 from ..agent.stream import Stream, StreamHandler
 from .client import Tunnel
+from .joined import Joined
 
 log = logging.getLogger(__name__)
 
 
-class ForwardedConnection(asyncio.Protocol):
+class ForwardedConnection(Joined):
     """A local TCP connection and its stream to a port of the runner's 127.0.0.1.
 
     Either side may finish while the other goes on; a reset of one is a reset of the other.  Whoever
@@ -20,12 +21,9 @@ class ForwardedConnection(asyncio.Protocol):
     """
 
     def __init__(self, tunnel: Tunnel, port: int) -> None:
+        super().__init__()
         self._tunnel = tunnel
         self._port = port
-        self._stream: Stream | None = None
-        self._transport: asyncio.Transport | None = None
-        self._paused = False
-        self._owed = 0
         # Which ends have said their last.
         self._client_finished = False
         self._runner_finished = False
@@ -42,12 +40,7 @@ class ForwardedConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See :class:`asyncio.Protocol`."""
-        stream = self._stream
-        if stream is None:
-            return
-        stream.write(data)
-        if stream.backlog > stream.high_water and self._transport is not None:
-            self._transport.pause_reading()
+        self._send(data)
 
     def eof_received(self) -> bool:
         """See :class:`asyncio.Protocol`."""
@@ -55,15 +48,6 @@ class ForwardedConnection(asyncio.Protocol):
         if self._stream is not None:
             self._stream.finish()
         return not self._runner_finished
-
-    def pause_writing(self) -> None:
-        """See :class:`asyncio.Protocol`."""
-        self._paused = True
-
-    def resume_writing(self) -> None:
-        """See :class:`asyncio.Protocol`."""
-        self._paused = False
-        self._repay()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See :class:`asyncio.Protocol`."""
@@ -106,19 +90,6 @@ class ForwardedConnection(asyncio.Protocol):
             log.warning("port %d of the runner: %s", self._port, message)
         if self._transport is not None:
             self._transport.abort()
-
-    def on_drain(self) -> None:
-        """See :class:`~..agent.stream.StreamHandler`."""
-        if self._transport is not None:
-            self._transport.resume_reading()
-
-    def _consume(self, count: int) -> None:
-        if self._stream is not None:
-            self._stream.consumed(count)
-
-    def _repay(self) -> None:
-        owed, self._owed = self._owed, 0
-        self._consume(owed)
 
 
 class PortForward:

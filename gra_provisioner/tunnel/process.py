@@ -140,16 +140,15 @@ class RemoteProcess:
 
     async def signal(self, signum: int) -> None:
         """Send a signal to the process's group; nothing happens once it has ended."""
-        try:
-            await self._tunnel.request("exec.signal", {"exec": self._id, "signum": signum})
-        except RequestError as error:
-            if error.code != "NoSuchProcess":
-                raise
+        await self._ask("exec.signal", signum=signum)
 
     async def resize(self, rows: int, columns: int) -> None:
         """Give the process's terminal a size; nothing happens once it has ended."""
+        await self._ask("exec.resize", tty=[rows, columns])
+
+    async def _ask(self, method: str, **args: Any) -> None:
         try:
-            await self._tunnel.request("exec.resize", {"exec": self._id, "tty": [rows, columns]})
+            await self._tunnel.request(method, {"exec": self._id, **args})
         except RequestError as error:
             if error.code != "NoSuchProcess":
                 raise
