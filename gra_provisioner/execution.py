@@ -83,37 +83,93 @@ class Captured:
 
 
 @dataclass(frozen=True)
-class Execution:
-    """A command that was run to its end.  ``duration`` is in seconds; of ``code`` and ``signal``
-    one is None.  ``timed_out``: it was ended because its time was over.
+class ProcessExit:
+    """How a process ended: by itself with ``code``, or by ``signal``.  The other is None."""
+
+    code: int | None
+    signal: int | None
+
+    @property
+    def shell_code(self) -> int:
+        """The exit code that shells give it: 128 and the number of a signal."""
+        return 128 + self.signal if self.signal is not None else self.code or 0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The end of a command that was run in a runner.  ``duration`` is in seconds.
+
+    ``timed_out``: it was ended because its time was over.
     """
 
     runner: str
-    code: int | None
-    signal: int | None
-    stdout: Captured
-    stderr: Captured
+    exit: ProcessExit
     duration: float
     timed_out: bool = False
 
     @property
     def exit_code(self) -> int:
         """The exit code that a shell would give."""
-        if self.timed_out:
-            return TIMED_OUT
-        return 128 + self.signal if self.signal is not None else self.code or 0
+        return TIMED_OUT if self.timed_out else self.exit.shell_code
 
     def public(self) -> dict[str, Any]:
-        """The fields of ``gra exec --json``."""
+        """The last line of ``gra exec --stream``, and the first fields of ``gra exec --json``."""
         return {
             "runner": self.runner,
             "exit_code": self.exit_code,
-            "signal": self.signal,
+            "signal": self.exit.signal,
             "timed_out": self.timed_out,
             "duration": round(self.duration, 3),
-            "stdout": self.stdout.public(),
-            "stderr": self.stderr.public(),
         }
+
+
+@dataclass(frozen=True)
+class Execution:
+    """A command that was run to its end, and what is kept of its output."""
+
+    ended: Ended
+    stdout: Captured
+    stderr: Captured
+
+    def public(self) -> dict[str, Any]:
+        """The fields of ``gra exec --json``."""
+        outputs = {"stdout": self.stdout.public(), "stderr": self.stderr.public()}
+        return {**self.ended.public(), **outputs}
+
+
+class PieceEncoder:
+    """Pieces of one output as JSON objects, for ``gra exec --stream`` and REST.
+
+    ``{"stream": "stdout", "text": "…"}``; a character whose end is still to come waits for it.
+    What is no UTF-8 comes as ``base64`` in place of ``text``, and so does all that follows, so
+    that who puts the pieces together need not change between the two.
+    """
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._held = b""
+        self._binary = False
+
+    def encode(self, data: bytes) -> list[dict[str, str]]:
+        """The objects for what came next: none, if it was the beginning of a character."""
+        return self._objects(self._held + data, whole=False)
+
+    def finish(self) -> list[dict[str, str]]:
+        """The object for what was held back, if there is any."""
+        return self._objects(self._held, whole=True) if self._held else []
+
+    def _objects(self, data: bytes, *, whole: bool) -> list[dict[str, str]]:
+        self._held = b""
+        if not self._binary:
+            head = data if whole else _whole_at_end(data)
+            try:
+                text = head.decode()
+            except UnicodeDecodeError:
+                self._binary = True
+            else:
+                self._held = data[len(head) :]
+                return [{"stream": self._source, "text": text}] if text else []
+        return [{"stream": self._source, "base64": _base64(data)}]
 
 
 def _base64(data: bytes) -> str:

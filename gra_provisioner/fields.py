@@ -31,6 +31,12 @@ _PROFILE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", r
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
+def _owner_name(name: str) -> str:
+    if not name or not name.isprintable():
+        raise ValueError("must be a name: a text that can be shown, and is not empty")
+    return name
+
+
 def _profile_name(name: str) -> str:
     if not _PROFILE_NAME.fullmatch(name):
         raise ValueError(
@@ -84,6 +90,7 @@ PositiveSize = Annotated[Size, AfterValidator(_positive)]
 Count = Annotated[int, BeforeValidator(_count)]
 Duration = Annotated[float | None, BeforeValidator(parse_duration)]
 Bound = Annotated[float, BeforeValidator(parse_bound)]
+OwnerName = Annotated[StrictStr, AfterValidator(_owner_name)]
 ProfileName = Annotated[StrictStr, AfterValidator(_profile_name)]
 VariableName = Annotated[StrictStr, AfterValidator(_variable_name)]
 Text = Annotated[StrictStr, AfterValidator(_no_nul)]

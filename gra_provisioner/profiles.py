@@ -14,10 +14,14 @@ The first three are the :class:`Config` of a process, the last two belong to one
 
     default_profile = "quick"
     backend = "auto"                    # or "local", "kubernetes"
+    owner = "ada"                       # by default the user's name
 
     [kubernetes]
     context = "team"
     namespace = "notebooks"
+
+    [server]
+    other_owners = "visible"            # or "hidden", "managed"
 
     [profiles.quick]
     extends = "small"                   # without it: the built-in defaults, those of "small"
@@ -56,6 +60,7 @@ from jupyter_core.paths import jupyter_config_path
 from . import runner
 from .errors import ConfigError, UnknownProfile
 from .fields import Table
+from .owner import this_owner
 from .pod_schema import Kubernetes, Pod
 from .runner import PodOptions, RunnerSpec, Secret
 from .schema import PRESETS, ConfigFile, Overrides, Profile, Settings
@@ -76,6 +81,7 @@ VARIABLES: Mapping[str, str] = {
     "GRA_NAMESPACE": "kubernetes.namespace",
     "GRA_KUBECONFIG": "kubernetes.kubeconfig",
     "GRA_STATE_DIR": "state_dir",
+    "GRA_OWNER": "owner",
     "RUNNER_IMAGE": "profiles.*.image",
 }
 
@@ -102,8 +108,9 @@ class Config:
     """What this process is configured to do.  Made by :func:`load_config`.
 
     ``profiles`` has every profile by name with what it extends and all defaults filled in.
-    ``environ`` is the environment that ``from_env`` refers to.  ``origins`` has the layer that
-    sets each of ``backend`` and ``kubernetes.…``.
+    ``owner`` is whose the runners of this process are; ``other_owners`` what its REST API may do
+    with those of others.  ``environ`` is the environment that ``from_env`` refers to.
+    ``origins`` has the layer that sets each of ``backend`` and ``kubernetes.…``.
     """
 
     default_profile: str
@@ -111,6 +118,8 @@ class Config:
     state_dir: Path
     kubernetes: KubernetesConfig
     profiles: Mapping[str, Profile]
+    owner: str
+    other_owners: Literal["hidden", "visible", "managed"]
     environ: Mapping[str, str] = field(repr=False)
     origins: Mapping[str, str] = field(default_factory=dict)
 
@@ -167,6 +176,8 @@ def load_config(environ: Mapping[str, str], paths: Iterable[Path] | None = None)
         state_dir=Path(whole.state_dir) if whole.state_dir else _default_state_dir(environ),
         kubernetes=KubernetesConfig(**whole.kubernetes.model_dump()),
         profiles=profiles,
+        owner=this_owner(environ, whole.owner),
+        other_owners=whole.server.other_owners,
         environ=dict(environ),
         origins={name: _origin(layers, *name.split(".")) for name in _WITH_ORIGIN},
     )

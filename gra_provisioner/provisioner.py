@@ -23,17 +23,13 @@ from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from tornado.web import HTTPError
 from traitlets import Enum, Float, Unicode
 
+from .attachment import start_kernel
 from .environment import difference
 from .errors import GraError, LaunchError, RunnerNotFound, Unreachable
 from .profiles import load_config, resolve
 from .progress import LaunchObserver, LaunchProgress, LogObserver
 from .runner import Runner, RunnerSpec, RunnerStatus
-from .service import (
-    SIGNATURE_SCHEME,
-    RunnerService,
-    labels_of_this_process,
-    start_kernel,
-)
+from .service import SIGNATURE_SCHEME, RunnerService, labels_of_this_process
 from .tunnel.channels import KernelChannels
 from .tunnel.kernel import KernelExit, RemoteKernel
 from .tunnel.thread import Lease
@@ -284,7 +280,10 @@ class GraProvisioner(KernelProvisionerBase):
     ) -> None:
         service = self._require(self._service)
         labels = labels_of_this_process(
-            self.kernel_id, getattr(self.parent, "kernel_name", None), env.get("JPY_SESSION_NAME")
+            self.kernel_id,
+            getattr(self.parent, "kernel_name", None),
+            env.get("JPY_SESSION_NAME"),
+            owner=service.owner,
         )
         kernel = self._kernel
         if kernel is None:

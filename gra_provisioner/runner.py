@@ -184,13 +184,17 @@ class RunnerSpec:
 
 @dataclass(frozen=True)
 class RunnerLabels:
-    """Who and what a runner is for.  Stored with it (labels, annotations, ``runner.json``)."""
+    """Who and what a runner is for.  Stored with it (labels, annotations, ``runner.json``).
+
+    ``user_labels`` are the profile's or the launch's own (``pod.labels``), read back.
+    """
 
     owner: str
     kernel_id: str | None = None
     kernel_name: str | None = None
     notebook: str | None = None
     client_host: str | None = None
+    user_labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -200,6 +204,16 @@ class Usage:
     cpu: float | None = None
     memory: int | None = None
     memory_limit: int | None = None
+
+
+class ChangeKind(str, enum.Enum):
+    """What a :class:`Change` tells."""
+
+    ADDED = "added"
+    MODIFIED = "modified"
+    DELETED = "deleted"
+    # All that there was when the watch began has been told; it has no runner.
+    SYNCED = "synced"
 
 
 @dataclass(frozen=True)
@@ -230,8 +244,19 @@ class Runner:
 
     def public(self) -> dict[str, Any]:
         """The runner as JSON types, as ``gra list --json`` and ``gra get --json`` print it."""
-        data = dataclasses.asdict(self)
-        labels = data.pop("labels")
+        data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        del data["labels"]
+        labels = vars(self.labels).copy()
+        labels["labels"] = dict(labels.pop("user_labels"))
         data["status"] = self.status.value
         data["kernel"] = self.kernel.value
+        data["usage"] = vars(self.usage).copy()
         return {**data, **labels}
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of a runner.  One that is gone is told as it was last."""
+
+    kind: ChangeKind
+    runner: Runner | None = None

@@ -23,6 +23,7 @@ from .fields import (
     Count,
     Cpu,
     Duration,
+    OwnerName,
     PositiveSize,
     ProfileName,
     Size,
@@ -139,12 +140,26 @@ class Overrides(Settings):
     profile: ProfileName | None = None
 
 
+class Server(Table):
+    """What the Jupyter server's REST API lets its user do with other owners' runners.
+
+    ``hidden``: nothing, ``visible``: see them, ``managed``: whatever can be done with one's own.
+    """
+
+    other_owners: Literal["hidden", "visible", "managed"] = "visible"
+
+
 class ConfigFile(Table):
-    """``gra/config.toml`` as a whole.  ``state_dir`` is where the local backend keeps runners."""
+    """``gra/config.toml`` as a whole.  ``state_dir`` is where the local backend keeps runners.
+
+    ``owner`` is whose the runners are that are made; by default the user's name.
+    """
 
     default_profile: ProfileName = "small"
     backend: Literal["auto", "local", "kubernetes"] = "auto"
     state_dir: AbsolutePathHere | None = None
+    owner: OwnerName | None = None
+    server: Server = Server()
     kubernetes: Kubernetes = Kubernetes()
     profiles: dict[ProfileName, Profile] = Field(default_factory=dict)
 

@@ -8,38 +8,46 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import getpass
 import logging
 import os
 import secrets
-import signal
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .agent.kernel import CHANNELS
+from .attachment import Attachment, start_kernel
 from .backends.base import Backend, PhaseCallback, ignore_phase
 from .backends.choice import choose
-from .backends.kubernetes.containers import kernel_hint
 from .backends.local import LocalBackend
 from .backends.service_account import in_cluster
 from .errors import (
     GraError,
-    LaunchError,
     RunnerEnded,
     RunnerNotFound,
     RunnerStartError,
     Unreachable,
 )
-from .execution import KILLED_AFTER, LIMIT, Bounded, Execution
+from .execution import LIMIT, Execution
+from .owner import this_owner
 from .profiles import Config
-from .runner import KernelState, Runner, RunnerLabels, RunnerSpec, RunnerStatus, Secret, Usage
+from .runner import (
+    Change,
+    ChangeKind,
+    KernelState,
+    Runner,
+    RunnerLabels,
+    RunnerSpec,
+    RunnerStatus,
+    Usage,
+)
+from .selection import INSPECTED_KEYS, Selection, select
 from .tunnel.channels import KernelChannels
 from .tunnel.client import Tunnel
 from .tunnel.forward import PortForward
-from .tunnel.kernel import KernelExit, RemoteKernel, describe
-from .tunnel.process import STDERR, STDOUT, RemoteProcess
+from .tunnel.kernel import RemoteKernel
+from .tunnel.process import RemoteProcess, run_to_end
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -49,6 +57,10 @@ log = logging.getLogger("gra_provisioner")
 # A runner on this host answers in milliseconds; one that does not is shown as it is known.
 _INSPECT_WITHIN = 2.0
 _INSPECTED_AT_ONCE = 16
+#: A longer list is not inspected unless that is asked for.
+INSPECTED_BY_DEFAULT = 50
+
+EVERY_RUNNER = Selection()
 
 SIGNATURE_SCHEME = "hmac-sha256"
 
@@ -59,25 +71,27 @@ def log_phase(phase: str, message: str) -> None:
 
 
 def labels_of_this_process(
-    kernel_id: str | None = None, kernel_name: str | None = None, notebook: str | None = None
+    kernel_id: str | None = None,
+    kernel_name: str | None = None,
+    notebook: str | None = None,
+    *,
+    owner: str | None = None,
 ) -> RunnerLabels:
-    """Labels with this user as the owner and this host as the client's."""
-    try:
-        owner = getpass.getuser()
-    except (KeyError, OSError):
-        # A uid without a name, as containers have.
-        owner = str(os.getuid())
+    """Labels with this host as the client's; without an ``owner`` it is this process's user."""
+    owner = owner or this_owner(os.environ)
     return RunnerLabels(owner, kernel_id, kernel_name, notebook, socket.gethostname())
 
 
 class RunnerService:
     """Creates, finds, connects to and ends runners.
 
-    ``backend_reason`` is a sentence that says why this backend was chosen.
+    ``backend_reason`` is a sentence that says why this backend was chosen, ``owner`` whose the
+    runners are that are made here.
     """
 
-    def __init__(self, backend: Backend, reason: str) -> None:
+    def __init__(self, backend: Backend, reason: str, owner: str | None = None) -> None:
         self.backend_reason = reason
+        self.owner = owner or this_owner(os.environ)
         self._backend = backend
 
     @classmethod
@@ -85,14 +99,14 @@ class RunnerService:
         """The service that the configuration asks for.  Opens no connection."""
         choice = choose(config, config.environ, in_cluster(config.environ))
         if choice.backend == "local":
-            return cls(LocalBackend(config.state_dir), choice.reason)
+            return cls(LocalBackend(config.state_dir), choice.reason, config.owner)
         # Its libraries take longer to import than a local kernel's agent to start.
         from .backends.kubernetes.backend import KubernetesBackend
         from .backends.kubernetes.kubeconfig import Target
 
         named = config.kubernetes
         target = Target(named.context or "", named.namespace or "", named.kubeconfig or "")
-        return cls(KubernetesBackend(target, config.environ), choice.reason)
+        return cls(KubernetesBackend(target, config.environ), choice.reason, config.owner)
 
     @property
     def backend_name(self) -> str:
@@ -132,9 +146,24 @@ class RunnerService:
         """
         return await self._backend.create(spec, labels, on_phase, wait=wait)
 
-    async def list(self) -> list[Runner]:
-        """All runners, each with its kernel's state and its use of CPU and memory."""
-        runners = await self._backend.list()
+    async def list(
+        self, selection: Selection = EVERY_RUNNER, *, inspect: bool | None = None
+    ) -> list[Runner]:
+        """The runners that are meant.
+
+        With ``inspect`` each with its kernel's state, its clients and its use of CPU and memory,
+        for which each is connected to; without, these are unknown.  By default a list of more
+        than :data:`INSPECTED_BY_DEFAULT` runners is not inspected.
+        """
+        # The first by what only inspection tells are not known before.
+        limit = None if selection.sort in INSPECTED_KEYS else selection.limit
+        found = select(await self._backend.list(), dataclasses.replace(selection, limit=limit))
+        if inspect is None:
+            inspect = len(found) <= INSPECTED_BY_DEFAULT
+        return select(await self.inspect(found) if inspect else found, selection)
+
+    async def inspect(self, runners: Iterable[Runner]) -> Sequence[Runner]:
+        """The runners with what only their agents know; one that does not answer stays as it is."""
         # Each is a connection; a server is not to be met with hundreds at once.
         turns = asyncio.Semaphore(_INSPECTED_AT_ONCE)
 
@@ -142,7 +171,30 @@ class RunnerService:
             async with turns:
                 return await self._inspect(runner)
 
-        return list(await asyncio.gather(*map(inspected, runners)))
+        return await asyncio.gather(*map(inspected, runners))
+
+    async def watch(self, selection: Selection = EVERY_RUNNER) -> AsyncGenerator[Change, None]:
+        """The runners that are meant as ``ADDED``, ``SYNCED``, and then what becomes of them.
+
+        One that is meant no longer is told as ``DELETED``.  Nothing is inspected; of the
+        selection, order and limit do not count.  Raises :class:`~.errors.BackendError`.
+        """
+        shown: set[tuple[str, str]] = set()
+        async with contextlib.aclosing(self._backend.watch()) as changes:
+            async for change in changes:
+                runner = change.runner
+                if runner is None:
+                    yield change
+                    continue
+                key = runner.name, runner.uid
+                if change.kind is ChangeKind.DELETED or not selection.matches(runner):
+                    if key in shown:
+                        shown.discard(key)
+                        yield Change(ChangeKind.DELETED, runner)
+                else:
+                    kind = ChangeKind.MODIFIED if key in shown else ChangeKind.ADDED
+                    shown.add(key)
+                    yield Change(kind, runner)
 
     async def get(self, name: str) -> Runner:
         """One runner.  Raises :class:`~.errors.RunnerNotFound`."""
@@ -201,7 +253,7 @@ class RunnerService:
         finally:
             await tunnel.close()
         channels = KernelChannels(connection["key"], connection["signature_scheme"], ip)
-        attachment = Attachment(self, runner, RemoteKernel(channels))
+        attachment = Attachment(runner, RemoteKernel(channels), lambda: self.delete(runner))
         try:
             await channels.listen()
             await self.connect(runner, attachment.kernel)
@@ -247,7 +299,7 @@ class RunnerService:
             if runner is not None:
                 await self._withdraw(runner)
             raise
-        attachment = Attachment(self, runner, kernel)
+        attachment = Attachment(runner, kernel, lambda: self.delete(runner))
         attachment.kernel_name = labels.kernel_name or ""
         return attachment
 
@@ -305,45 +357,8 @@ class RunnerService:
         Of stdout and of stderr ``limit`` bytes are kept.  After ``timeout`` seconds it is ended:
         SIGTERM to its process group, SIGKILL 5 s later.  Raises what :meth:`process` does.
         """
-        clock = asyncio.get_running_loop().time
-        captured = {STDOUT: Bounded(limit), STDERR: Bounded(limit)}
         async with self.process(name, argv, env=env, cwd=cwd) as process:
-            started = clock()
-
-            async def feed() -> None:
-                await process.write(stdin)
-                process.finish()
-
-            async def collect() -> None:
-                while (piece := await process.read()) is not None:
-                    captured[piece.source].add(piece.data)
-
-            feeding = asyncio.create_task(feed())
-            collecting = asyncio.create_task(collect())
-            try:
-                await asyncio.wait((collecting,), timeout=timeout)
-                timed_out = not collecting.done()
-                if timed_out:
-                    await process.signal(signal.SIGTERM)
-                    await asyncio.wait((collecting,), timeout=KILLED_AFTER)
-                    if not collecting.done():
-                        await process.signal(signal.SIGKILL)
-                await collecting
-            finally:
-                feeding.cancel()
-                collecting.cancel()
-                await asyncio.wait((feeding, collecting))
-            end = await process.wait()
-            duration = clock() - started
-        return Execution(
-            name,
-            end.code,
-            end.signal,
-            captured[STDOUT].captured(),
-            captured[STDERR].captured(),
-            duration,
-            timed_out,
-        )
+            return await run_to_end(process, name, stdin=stdin, timeout=timeout, limit=limit)
 
     async def _withdraw(self, runner: Runner) -> None:
         """End the runner of a launch that failed, whose own error is what matters."""
@@ -391,94 +406,6 @@ class RunnerService:
             message=report["message"] if report else runner.message,
             hint=report["hint"] if report else runner.hint,
         )
-
-
-class Attachment:
-    """A kernel in a runner whose channels this process serves."""
-
-    def __init__(self, service: RunnerService, runner: Runner, kernel: RemoteKernel) -> None:
-        self.runner = runner
-        self.kernel = kernel
-        self.kernel_name = ""
-        self._service = service
-
-    @property
-    def connection_info(self) -> dict[str, Any]:
-        """The content of a Jupyter connection file.  It holds the kernel's key."""
-        channels = self.kernel.channels
-        ports = {f"{name}_port": port for name, port in channels.ports.items()}
-        return {
-            **ports,
-            "ip": channels.ip,
-            "transport": "tcp",
-            "key": channels.signer.key.decode(),
-            "signature_scheme": channels.signer.signature_scheme,
-            "kernel_name": self.kernel_name,
-        }
-
-    async def wait(self) -> None:
-        """Wait for the kernel's end.
-
-        Returns if it was asked for; otherwise raises :class:`~.errors.KernelDied` or
-        :class:`~.errors.RunnerEnded` with the reason (``details["code"]`` has the exit code).
-        """
-        end: KernelExit = await self.kernel.wait()
-        if not end.requested or end.code:
-            raise describe(end)
-
-    async def interrupt(self) -> None:
-        """Interrupt the kernel as Ctrl-C does."""
-        await self.kernel.signal(signal.SIGINT)
-
-    async def signal(self, signum: int) -> None:
-        """Send a signal to the kernel's process group."""
-        await self.kernel.signal(signum)
-
-    async def delete(self) -> None:
-        """Stop serving, and end the runner."""
-        await self.kernel.close()
-        await self._service.delete(self.runner)
-
-    async def close(self) -> None:
-        """Stop serving.  The runner goes on."""
-        await self.kernel.close()
-
-
-async def start_kernel(
-    kernel: RemoteKernel,
-    runner: Runner,
-    spec: RunnerSpec,
-    labels: RunnerLabels,
-    env: Mapping[str, str],
-    cwd: str | None,
-    on_phase: PhaseCallback = ignore_phase,
-    timeout: float = 60.0,
-) -> None:
-    """Start the profile's kernel in a runner that is connected.
-
-    ``env`` comes on top of the profile's, ``cwd`` is for profiles that name no ``working_dir``.
-    Raises :class:`~.errors.LaunchError`.
-    """
-    on_phase("kernel", f"{runner.name}: starting the kernel")
-    values = {
-        name: value.value if isinstance(value, Secret) else value
-        for name, value in spec.env.items()
-    }
-    names = {
-        "kernel_id": labels.kernel_id or "",
-        "kernel_name": labels.kernel_name or "",
-    }
-    # The client's own folder is nowhere but on its own host.
-    directory = spec.working_dir or (cwd if runner.backend == LocalBackend.name else None)
-    try:
-        await kernel.start(spec.kernel_argv, {**values, **env}, directory, names, timeout)
-    except LaunchError as error:
-        if runner.backend != LocalBackend.name:
-            # What the agent says would last as long as the runner.
-            stderr = error.details.get("stderr", ())
-            error.hint = kernel_hint(error.code, stderr, spec.image, spec.pod.python) or error.hint
-        raise
-    on_phase("ready", f"{runner.name}: ready")
 
 
 def _not_started(error: RunnerEnded) -> RunnerStartError:

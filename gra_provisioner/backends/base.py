@@ -7,10 +7,10 @@ nothing of kernels, channels or Jupyter: those go through the tunnel, the same f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
-from ..runner import Runner, RunnerLabels, RunnerSpec
+from ..runner import Change, Runner, RunnerLabels, RunnerSpec
 
 # Told once for each phase of a start, as it begins: ("starting", "agent of runner-3 started").
 PhaseCallback = Callable[[str, str], None]
@@ -51,6 +51,15 @@ class Backend(Protocol):
 
     async def list(self) -> list[Runner]:
         """All runners, ended and lost ones included, ordered by number."""
+        ...
+
+    def watch(self) -> AsyncGenerator[Change, None]:
+        """All runners as ``ADDED``, ``SYNCED`` once they were told, then what becomes of them.
+
+        Of changes that come faster than they are taken the last one of each runner is told.  A
+        backend that cannot be asked for a while tells its runners as ``UNKNOWN``.  Raises
+        :class:`~gra_provisioner.errors.BackendError` where there has never been a list.
+        """
         ...
 
     async def delete(self, runner: Runner, *, grace: float = 5.0, wait: bool = True) -> None:

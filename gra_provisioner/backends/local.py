@@ -27,15 +27,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from .. import agent as agent_package
 from ..errors import RunnerEnded, RunnerNotFound, RunnerStartError, StateFolderError, Unreachable
-from ..runner import Runner, RunnerLabels, RunnerSpec, RunnerStatus
+from ..runner import Change, ChangeKind, Runner, RunnerLabels, RunnerSpec, RunnerStatus
 from . import process
 from .base import PhaseCallback, ignore_phase
+from .changes import Changes
 
 # An agent is an interpreter that starts and listens; one that takes longer has a reason.
 _START_WITHIN = 20.0
@@ -45,6 +46,8 @@ _ABANDONED_AFTER = 60.0
 _REMOVED_WITHIN = 0.5
 # How long the record of a runner that ended by itself stays, for whoever asks why.
 _KEEP_ENDED = 3600.0
+# How often, in seconds, a watch looks: no system tells of a process that is not its child.
+_LOOK_EVERY = 1.0
 # The longest path that fits a unix socket's address on every system.
 _LONGEST_SOCKET = 100
 
@@ -137,6 +140,18 @@ class LocalBackend:
             if record is not None:
                 runners.append(self._runner(record, self._folder / name))
         return runners
+
+    async def watch(self) -> AsyncGenerator[Change, None]:
+        """See :meth:`.base.Backend.watch`.  The folders are looked at each second."""
+        changes = Changes()
+        synced = False
+        while True:
+            for change in changes.to(await self.list()):
+                yield change
+            if not synced:
+                synced = True
+                yield Change(ChangeKind.SYNCED)
+            await asyncio.sleep(_LOOK_EVERY)
 
     async def delete(self, runner: Runner, *, grace: float = 5.0, wait: bool = True) -> None:
         """See :meth:`.base.Backend.delete`.  Always waits: nobody else would kill it in the end."""
@@ -285,6 +300,7 @@ class LocalBackend:
             kernel_name=record["kernel_name"],
             notebook=record["notebook"],
             client_host=record["client_host"],
+            user_labels=_user_labels(record),
         )
         return Runner(
             name=record["name"],
@@ -391,6 +407,13 @@ def _bare_record(name: str, created: float) -> dict[str, Any]:
     empty = dict.fromkeys(("kernel_id", "kernel_name", "notebook", "client_host"))
     pids = {"agent_pid": None, "agent_identity": None}
     return {"name": name, "uid": "", "profile": "", "owner": "", "created": created} | empty | pids
+
+
+def _user_labels(record: Mapping[str, Any]) -> dict[str, str]:
+    spec = record.get("spec")
+    pod = spec.get("pod") if isinstance(spec, dict) else None
+    labels = pod.get("labels") if isinstance(pod, dict) else None
+    return dict(labels) if isinstance(labels, dict) else {}
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

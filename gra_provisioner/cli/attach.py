@@ -19,7 +19,8 @@ from .stopping import Stop, Stopper, handle_signals, terminated
 from .terminal import LiveLine, can_rewrite
 
 if TYPE_CHECKING:
-    from ..service import Attachment, RunnerService
+    from ..attachment import Attachment
+    from ..service import RunnerService
 
 
 def attach(

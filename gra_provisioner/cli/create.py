@@ -88,7 +88,9 @@ async def _create(config: Config, options: _Options) -> dict[str, Any] | Stop:
     async with open_service(config) as service:
         if not options.as_json:
             typer.echo(backend_line(service.backend_name, service.backend_reason), err=True)
-        launching = _launch(service, spec, labels_of_this_process(), progress, options.wait)
+        launching = _launch(
+            service, spec, labels_of_this_process(owner=service.owner), progress, options.wait
+        )
         runner = await stopper.until(launching)
         if isinstance(runner, Stop):
             return runner

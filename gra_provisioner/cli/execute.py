@@ -178,7 +178,7 @@ async def _to_json(request: _Command, timeout: float | None, limit: int) -> int:
             limit=limit,
         )
     print_json(done.public())
-    return done.exit_code
+    return done.ended.exit_code
 
 
 async def _live(request: _Command, timeout: float | None) -> int:

@@ -26,8 +26,8 @@ from .output import launch_observers, print_error, reported_errors
 from .stopping import Stop, Stopper, handle_signals, terminated
 
 if TYPE_CHECKING:
+    from ..attachment import Attachment
     from ..profiles import Config
-    from ..service import Attachment
 
 _PARENT_POLL = 1.0
 _KERNEL_FILE = re.compile(r"kernel-(?P<id>[0-9a-fA-F-]{36})\.json", re.ASCII)
@@ -69,6 +69,7 @@ async def _run(config: Config, profile: str | None, path: Path, environ: Mapping
         kernel_id=match["id"] if match else None,
         kernel_name=connection_info.get("kernel_name") or None,
         notebook=environ.get("JPY_SESSION_NAME"),
+        owner=config.owner,
     )
     stopper = Stopper()
     interrupts: asyncio.Queue[None] = asyncio.Queue()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..agent.stream import Stream
 from ..errors import GraError, RequestError, from_wire
+from ..execution import KILLED_AFTER, LIMIT, Bounded, Ended, Execution, ProcessExit
 from .client import Tunnel
 from .links import Dial
 
@@ -26,19 +29,6 @@ class Output:
 
     source: str
     data: bytes
-
-
-@dataclass(frozen=True)
-class ProcessExit:
-    """How a process ended: by itself with ``code``, or by ``signal``.  The other is None."""
-
-    code: int | None
-    signal: int | None
-
-    @property
-    def shell_code(self) -> int:
-        """The exit code that shells give it: 128 and the number of a signal."""
-        return 128 + self.signal if self.signal is not None else self.code or 0
 
 
 class RemoteProcess:
@@ -218,3 +208,60 @@ class _Reader:
     def on_drain(self) -> None:
         """See :class:`~..agent.stream.StreamHandler`."""
         self._process._drained()
+
+
+async def stream_to_end(
+    process: RemoteProcess, runner: str, *, stdin: bytes = b"", timeout: float | None = None
+) -> AsyncGenerator[Output | Ended, None]:
+    """Feed a process and read it to its end: its output, piece by piece, and how it ended.
+
+    After ``timeout`` seconds it is ended: SIGTERM to its process group, SIGKILL 5 s later.  Raises
+    what :meth:`RemoteProcess.read` does.
+    """
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    timed_out = False
+
+    async def feed() -> None:
+        await process.write(stdin)
+        process.finish()
+
+    async def end() -> None:
+        nonlocal timed_out
+        await asyncio.sleep(timeout or 0.0)
+        timed_out = True
+        await process.signal(signal.SIGTERM)
+        await asyncio.sleep(KILLED_AFTER)
+        await process.signal(signal.SIGKILL)
+
+    beside = [asyncio.create_task(feed())]
+    if timeout is not None:
+        beside.append(asyncio.create_task(end()))
+    try:
+        while (piece := await process.read()) is not None:
+            yield piece
+    finally:
+        for task in beside:
+            task.cancel()
+        await asyncio.wait(beside)
+    yield Ended(runner, await process.wait(), loop.time() - started, timed_out)
+
+
+async def run_to_end(
+    process: RemoteProcess,
+    runner: str,
+    *,
+    stdin: bytes = b"",
+    timeout: float | None = None,
+    limit: int = LIMIT,
+) -> Execution:
+    """As :func:`stream_to_end`; of stdout and of stderr ``limit`` bytes are kept."""
+    captured = {STDOUT: Bounded(limit), STDERR: Bounded(limit)}
+    async with contextlib.aclosing(
+        stream_to_end(process, runner, stdin=stdin, timeout=timeout)
+    ) as pieces:
+        async for piece in pieces:
+            if isinstance(piece, Ended):
+                return Execution(piece, captured[STDOUT].captured(), captured[STDERR].captured())
+            captured[piece.source].add(piece.data)
+    raise RuntimeError("a process's stream ended without its end")

@@ -40,7 +40,7 @@ async def test_nothing_is_lost_in_either_direction_on_a_link_that_drops(
 
     done = await service.execute("runner-1", ["cat"], stdin=_NUMBERS, limit=1 << 24)
 
-    assert (done.exit_code, done.stderr.size) == (0, 0)
+    assert (done.ended.exit_code, done.stderr.size) == (0, 0)
     assert done.stdout.head + done.stdout.tail == _NUMBERS
     assert network[0].cuts_left == 0
 
@@ -61,7 +61,7 @@ async def test_a_caller_that_leaves_ends_the_command(service: RunnerService) -> 
         said = await process.read()
         assert said is not None
         alive = ["sh", "-c", f"kill -0 {said.data.decode()}"]
-        assert (await service.execute("runner-1", alive)).exit_code == 0
+        assert (await service.execute("runner-1", alive)).ended.exit_code == 0
 
     await _until_gone(service, said.data.decode())
 
@@ -106,7 +106,7 @@ async def test_a_command_whose_client_is_cut_off_ends_after_a_while(
 async def _until_gone(service: RunnerService, pid: str) -> None:
     alive = ["sh", "-c", f"kill -0 {pid}"]
     deadline = asyncio.get_running_loop().time() + _BOUND
-    while (await service.execute("runner-1", alive)).exit_code == 0:
+    while (await service.execute("runner-1", alive)).ended.exit_code == 0:
         assert asyncio.get_running_loop().time() < deadline, "the command goes on"
 
 

@@ -30,7 +30,16 @@ from gra_provisioner.pod_schema import Kubernetes, Pod, Requests
 from gra_provisioner.profiles import VARIABLES, load_config
 from gra_provisioner.provisioner import GraProvisioner
 from gra_provisioner.runner import Runner, RunnerLabels
-from gra_provisioner.schema import PRESETS, Buffers, ConfigFile, Profile, Resources, Settings, Ttl
+from gra_provisioner.schema import (
+    PRESETS,
+    Buffers,
+    ConfigFile,
+    Profile,
+    Resources,
+    Server,
+    Settings,
+    Ttl,
+)
 from gra_provisioner.tunnel.links import Links
 from gra_provisioner.units import format_size
 
@@ -214,6 +223,7 @@ def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
         "kubernetes": Kubernetes,
         "requests": Requests,
         "resources": Resources,
+        "server": Server,
         "ttl": Ttl,
     }
     for name in model.model_fields:

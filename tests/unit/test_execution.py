@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gra_provisioner.execution import Bounded, Captured, Execution
+from gra_provisioner.execution import Bounded, Captured, Ended, Execution, ProcessExit
 
 
 def _captured(pieces: list[bytes], limit: int) -> Captured:
@@ -76,9 +76,11 @@ def test_the_exit_code_is_what_a_shell_would_give(
     code: int | None, signal: int | None, timed_out: bool, exit_code: int
 ) -> None:
     nothing = Captured(b"", b"", 0)
-    done = Execution("runner-1", code, signal, nothing, nothing, 0.12345, timed_out)
+    done = Execution(
+        Ended("runner-1", ProcessExit(code, signal), 0.12345, timed_out), nothing, nothing
+    )
 
-    assert done.exit_code == exit_code
+    assert done.ended.exit_code == exit_code
     assert done.public() == {
         "runner": "runner-1",
         "exit_code": exit_code,

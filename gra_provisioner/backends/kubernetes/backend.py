@@ -7,16 +7,19 @@ pod's uid, because a name can be used again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 from ...archive import archive_digest, build_agent_archive
 from ...errors import ClusterRefused, RunnerNotFound
-from ...runner import Runner, RunnerLabels, RunnerSpec, RunnerStatus
+from ...runner import Change, ChangeKind, Runner, RunnerLabels, RunnerSpec, RunnerStatus
+from ...selection import by_number
 from ..base import PhaseCallback, ignore_phase
+from ..changes import Changes
 from .cluster import Cluster, acquire
 from .creation import create_pod, is_provided, not_accepted, provide_agent, withdraw
 from .deaths import status_of
@@ -28,10 +31,14 @@ from .manifest import agent_name
 from .naming import MANAGED_BY, runner_from_pod
 from .phases import launch_progress
 from .podview import text
+from .reflector import bounded
 
 log = logging.getLogger(__name__)
 
 _PRUNE_EVERY = 300.0
+# In seconds: how often a watch looks without being told, and how long it gathers what it is told.
+_LOOK_EVERY = 5.0
+_GATHERED = 0.1
 # How long the end of the client may be held up by launches that are being taken back.
 _TAKEN_BACK_WITHIN = 10.0
 
@@ -158,7 +165,28 @@ class KubernetesBackend:
                 )
                 for runner in runners
             ]
-        return sorted(runners, key=lambda runner: (_number(runner.name), runner.name))
+        return sorted(runners, key=by_number)
+
+    async def watch(self) -> AsyncGenerator[Change, None]:
+        """See :meth:`..base.Backend.watch`."""
+        cluster = await self._open()
+        await cluster.pods.synced()
+        changes = Changes()
+        stirred = asyncio.Event()
+        synced = False
+        with cluster.pods.listening(lambda kind, pod: stirred.set()):
+            while True:
+                stirred.clear()
+                for change in changes.to(await self.list()):
+                    yield change
+                if not synced:
+                    synced = True
+                    yield Change(ChangeKind.SYNCED)
+                # Trouble with the cluster, and what only time brings, stir nothing.
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await bounded(stirred.wait(), _LOOK_EVERY)
+                # Many pods change at once when a node is lost: they are told together.
+                await asyncio.sleep(_GATHERED)
 
     async def delete(self, runner: Runner, *, grace: float = 5.0, wait: bool = True) -> None:
         """See :meth:`..base.Backend.delete`."""
@@ -237,11 +265,6 @@ class KubernetesBackend:
             phase=phase,
             node=text(pod, "spec", "nodeName"),
         )
-
-
-def _number(name: str) -> int:
-    digits = name.rpartition("-")[2]
-    return int(digits) if digits.isdigit() else 0
 
 
 def _is_ours(pod: Mapping[str, Any]) -> bool:

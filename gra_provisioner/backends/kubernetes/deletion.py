@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import getpass
 import logging
+import os
 import socket
 from collections.abc import Mapping
 from typing import Any
 
 from ...errors import ClusterRefused, GraError
+from ...owner import this_owner
 from ...runner import Runner
 from .cluster import Cluster
 from .deaths import node_trouble
@@ -135,9 +136,4 @@ def _start_timeout(pod: Mapping[str, Any]) -> float:
 
 
 def _this_process() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        # A uid without a name, as containers have.
-        user = "gra"
-    return f"{user}@{socket.gethostname()}"
+    return f"{this_owner(os.environ)}@{socket.gethostname()}"

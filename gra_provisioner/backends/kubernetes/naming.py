@@ -121,6 +121,18 @@ def runner_from_pod(pod: Mapping[str, Any]) -> PodRunner:
             kernel_name=noted(KERNEL_NAME),
             notebook=noted(NOTEBOOK),
             client_host=noted(CLIENT_HOST),
+            user_labels=_user_labels(dig(metadata, "labels")),
         ),
         created=epoch(metadata, "creationTimestamp") or 0.0,
     )
+
+
+def _user_labels(labels: Any) -> dict[str, str]:
+    """The labels that are not gra's own: the profile's, the launch's, or a stranger's."""
+    if not isinstance(labels, Mapping):
+        return {}
+    return {
+        name: value
+        for name, value in labels.items()
+        if isinstance(value, str) and not name.startswith(PREFIX) and name != MANAGED_BY[0]
+    }
