@@ -14,6 +14,18 @@ import typer
 
 from ..environment import difference
 from ..progress import LaunchProgress
+from .launch_options import (
+    SOURCE,
+    CpuOption,
+    EnvOption,
+    GpuOption,
+    ImageOption,
+    LabelOption,
+    MemoryOption,
+    ProfileOption,
+    TtlOption,
+    launch_layer,
+)
 from .output import backend_line, launch_observers, print_json, reported_errors
 from .runners import JsonOption, open_service
 from .stopping import Stop, Stopper, handle_signals, terminated
@@ -25,9 +37,14 @@ if TYPE_CHECKING:
 
 
 def create(
-    profile: Annotated[
-        str | None, typer.Option(metavar="PROFILE", help="Default: the default profile.")
-    ] = None,
+    profile: ProfileOption = None,
+    image: ImageOption = None,
+    cpu: CpuOption = None,
+    memory: MemoryOption = None,
+    gpu: GpuOption = None,
+    env: EnvOption = None,
+    ttl: TtlOption = None,
+    label: LabelOption = None,
     with_kernel: Annotated[
         bool, typer.Option("--kernel/--no-kernel", help="Start the profile's kernel in it.")
     ] = True,
@@ -47,8 +64,20 @@ def create(
     """
     from ..profiles import load_config
 
+    if env and not (with_kernel and wait):
+        raise typer.BadParameter("There is no kernel to get it.", param_hint="--env")
+    launch = launch_layer(
+        profile=profile,
+        image=image,
+        cpu=cpu,
+        memory=memory,
+        gpu=gpu,
+        env=env,
+        ttl=ttl,
+        labels=label,
+    )
     with reported_errors(as_json):
-        options = _Options(profile, with_kernel and wait, wait, as_json)
+        options = _Options(launch, with_kernel and wait, wait, as_json)
         result = asyncio.run(_create(load_config(os.environ), options))
     if isinstance(result, Stop):
         raise typer.Exit(result.exit_code)
@@ -62,7 +91,7 @@ def create(
 
 @dataclasses.dataclass(frozen=True)
 class _Options:
-    profile: str | None
+    launch: dict[str, Any]
     with_kernel: bool
     wait: bool
     as_json: bool
@@ -73,8 +102,7 @@ async def _create(config: Config, options: _Options) -> dict[str, Any] | Stop:
     from ..profiles import resolve
     from ..service import labels_of_this_process
 
-    launch = {} if options.profile is None else {"profile": options.profile}
-    spec = resolve(config, launch, "gra create")
+    spec = resolve(config, {}, launch=options.launch, launch_source=SOURCE)
     if not options.with_kernel:
         spec = dataclasses.replace(spec, kernel_argv=())
     stopper = Stopper()

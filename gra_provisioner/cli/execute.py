@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from ..execution import KILLED_AFTER, TIMED_OUT
+from .launch_options import variable
 from .output import print_json, reported_errors
 from .runners import JsonOption, open_service
 from .stopping import handle_signals
@@ -115,7 +116,7 @@ def execute(
     request = _Command(
         name,
         tuple(command or ()),
-        dict(_variable(item) for item in env or ()),
+        {name: value for name, value, _ in map(variable, env or ())},
         cwd,
         interactive or tty,
         tty,
@@ -135,15 +136,6 @@ def _parsed(parse: Callable[[object], T], text: str, option: str) -> T:
         return parse(int(text) if text.isdecimal() else text)
     except ValueError as error:
         raise typer.BadParameter(f"{text!r}: {error}", param_hint=option) from None
-
-
-def _variable(text: str) -> tuple[str, str]:
-    name, has_value, value = text.partition("=")
-    if not name:
-        raise typer.BadParameter(f"{text!r} names no variable.", param_hint="--env")
-    if not has_value and name not in os.environ:
-        raise typer.BadParameter(f"{name} is not set here: write NAME=VALUE.", param_hint="--env")
-    return name, value if has_value else os.environ[name]
 
 
 def _python(request: _Command, file: str) -> _Command:
