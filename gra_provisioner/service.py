@@ -29,7 +29,7 @@ from .errors import (
     RunnerStartError,
     Unreachable,
 )
-from .execution import LIMIT, Execution
+from .execution import LIMIT, Ended, Execution
 from .owner import this_owner
 from .profiles import Config
 from .runner import (
@@ -47,7 +47,7 @@ from .tunnel.channels import KernelChannels
 from .tunnel.client import Tunnel
 from .tunnel.forward import PortForward
 from .tunnel.kernel import RemoteKernel
-from .tunnel.process import RemoteProcess, run_to_end
+from .tunnel.process import Output, RemoteProcess, run_to_end, stream_to_end
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -312,8 +312,11 @@ class RunnerService:
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         tty: tuple[int, int] | None = None,
+        keep_running: bool = False,
     ) -> AsyncIterator[RemoteProcess]:
         """A process in a runner, for as long as the block runs; then it is hung up on.
+
+        With ``keep_running`` it goes on instead, unread.
 
         See :meth:`.tunnel.process.RemoteProcess.start`.  Raises
         :class:`~.errors.RunnerNotFound`, and what that does.
@@ -321,7 +324,7 @@ class RunnerService:
         runner = await self._backend.get(name)
         process = RemoteProcess(lambda factory: self._backend.dial(runner, factory))
         try:
-            await process.start(argv, env=env, cwd=cwd, tty=tty)
+            await process.start(argv, env=env, cwd=cwd, tty=tty, keep_running=keep_running)
             yield process
         finally:
             await process.close()
@@ -351,14 +354,40 @@ class RunnerService:
         stdin: bytes = b"",
         timeout: float | None = None,
         limit: int = LIMIT,
+        keep_running: bool = False,
     ) -> Execution:
         """Run a command in a runner to its end and return what it wrote.
 
         Of stdout and of stderr ``limit`` bytes are kept.  After ``timeout`` seconds it is ended:
-        SIGTERM to its process group, SIGKILL 5 s later.  Raises what :meth:`process` does.
+        SIGTERM to its process group, SIGKILL 5 s later.  Being cancelled hangs up on it, unless
+        ``keep_running``.  Raises what :meth:`process` does.
         """
-        async with self.process(name, argv, env=env, cwd=cwd) as process:
+        async with self.process(name, argv, env=env, cwd=cwd, keep_running=keep_running) as process:
             return await run_to_end(process, name, stdin=stdin, timeout=timeout, limit=limit)
+
+    async def execute_streaming(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        stdin: bytes = b"",
+        timeout: float | None = None,
+        keep_running: bool = False,
+    ) -> AsyncGenerator[Output | Ended, None]:
+        """As :meth:`execute`, but its output comes as it is written; the last is how it ended.
+
+        Closing the generator before that hangs up on the command, unless ``keep_running``.
+        """
+        async with (
+            self.process(name, argv, env=env, cwd=cwd, keep_running=keep_running) as process,
+            contextlib.aclosing(
+                stream_to_end(process, name, stdin=stdin, timeout=timeout)
+            ) as pieces,
+        ):
+            async for piece in pieces:
+                yield piece
 
     async def _withdraw(self, runner: Runner) -> None:
         """End the runner of a launch that failed, whose own error is what matters."""

@@ -42,6 +42,7 @@ class ExecProcess:
         stderr: Optional[int],
         terminal: Optional[int],
         loop: asyncio.AbstractEventLoop,
+        keep: bool = False,
     ) -> None:
         """Own the given descriptors.  Called by :meth:`start` only."""
         self.pid = pid
@@ -49,6 +50,7 @@ class ExecProcess:
         self.exited: asyncio.Future[ExitStatus] = loop.create_future()
         self.finished: asyncio.Future[ExitStatus] = loop.create_future()
         self._loop = loop
+        self._keep = keep
         self._terminal = terminal
         self._stdin = Input(loop, stdin, self.on_terminal)
         self._stdout = Output(loop, stdout, self._settle)
@@ -65,8 +67,11 @@ class ExecProcess:
         cwd: Optional[str],
         tty: Optional[Tuple[int, int]],
         loop: asyncio.AbstractEventLoop,
+        keep: bool = False,
     ) -> ExecProcess:
         """Start ``argv`` with exactly ``env``, on a terminal of ``tty`` (rows, columns) if given.
+
+        With ``keep`` it goes on when its channels are lost, and its output is read and dropped.
 
         A process on a terminal gets ``TERM=xterm`` unless ``env`` has a TERM.  The call does not
         yield to the loop, so the reaper cannot see the child's end before its pid is known.
@@ -98,7 +103,7 @@ class ExecProcess:
                 (child_stdin, child_stdout, child_stderr),
                 None if size is None else _take_terminal,
             )
-            process = cls(pid, stdin, stdout, stderr, terminal, loop)
+            process = cls(pid, stdin, stdout, stderr, terminal, loop, keep)
             ours.pop_all()
             return process
 
@@ -176,19 +181,31 @@ class ExecProcess:
     def close(self) -> None:
         """Give the process up: hang up on it, and neither read nor write any more.
 
-        For an agent that ends, and for a client that never came to attach its channels.
-        ``finished`` then needs the exit only.  Channels are not told.
+        For an agent that ends.  ``finished`` then needs the exit only.  Channels are not told.
         """
+        self._keep = False
+        self.leave()
+
+    def leave(self) -> None:
+        """Its client is gone, or never came to attach its channels: as if these were lost."""
         self._on_stdio_lost()
         self._on_stderr_lost()
 
     def _on_stdio_lost(self) -> None:
+        if self._keep:
+            self._stdin.abandon()
+            self._stdout.discard()
+            return
         self._hang_up()
         self._stdin.abandon()
         self._close_terminal()
         self._stdout.close()
 
     def _on_stderr_lost(self) -> None:
+        if self._keep:
+            if self._stderr is not None:
+                self._stderr.discard()
+            return
         self._hang_up()
         if self._stderr is not None:
             self._stderr.close()

@@ -51,6 +51,14 @@ def integer(params: Mapping[str, Any], name: str, default: Optional[int] = None)
     return value
 
 
+def flag(params: Mapping[str, Any], name: str) -> bool:
+    """True or false; false if absent."""
+    value = params.get(name, False)
+    if not isinstance(value, bool):
+        raise _wrong(name, "true or false", value)
+    return value
+
+
 def number(params: Mapping[str, Any], name: str, default: float) -> float:
     """A number that is not negative, or the default."""
     value = params.get(name, default)

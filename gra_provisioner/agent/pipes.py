@@ -57,6 +57,26 @@ class Channel(Protocol):
         ...
 
 
+class _Nowhere:
+    """A channel that takes everything and keeps nothing."""
+
+    HIGH_WATER = 0
+    backlog = 0
+    handler: StreamHandler
+
+    def write(self, data: bytes) -> None:
+        """Drop it."""
+
+    def finish(self) -> None:
+        """There is nobody to be told."""
+
+    def reset(self, reason: str, message: str) -> None:
+        """There is nobody to be told."""
+
+    def consumed(self, count: int) -> None:
+        """There is nobody who could send more."""
+
+
 class Output:
     """The read end of a pipe or terminal, passed on to a channel as fast as that takes it."""
 
@@ -102,6 +122,11 @@ class Output:
         if self._reading and self._channel is not None:
             self._loop.remove_reader(self._fd)
             self._read_tail(self._channel)
+
+    def discard(self) -> None:
+        """Read on and drop it, so that who writes never waits.  The channel is not told."""
+        self._channel = _Nowhere()
+        self.resume()
 
     def close(self) -> None:
         """Read no more.  The channel is not told."""

@@ -212,7 +212,7 @@ class Agent:
         self._peers.pop(peer.session.id, None)
         peer.session.end(reason, message)
         for id in peer.execs & set(self._execs):
-            self._execs[id].close()
+            self._execs[id].leave()
         self._count_clients()
 
     # -- streams ----------------------------------------------------------------------------
@@ -361,6 +361,7 @@ class Agent:
             params.optional_string(args, "cwd"),
             params.size(args, "tty"),
             self._loop,
+            params.flag(args, "keep"),
         )
         self._reaper.watch(process.pid, process.on_child_exit)
         id, self._next_exec = self._next_exec, self._next_exec + 1

@@ -36,7 +36,8 @@ class RemoteProcess:
 
     Output is read piece by piece with :meth:`read`, and whoever does not read holds the process up
     as a full pipe would; nothing of it is lost when the link drops.  Closing while it runs hangs
-    up on it (SIGHUP), and so does an absence of more than ``keep`` seconds.  All methods belong to
+    up on it (SIGHUP) unless it was started to be kept, and so does an absence of more than ``keep``
+    seconds.  All methods belong to
     the loop on which it was started.
     """
 
@@ -59,10 +60,13 @@ class RemoteProcess:
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         tty: tuple[int, int] | None = None,
+        keep_running: bool = False,
     ) -> None:
         """Connect and start ``argv``, with ``env`` on top of the agent's environment.
 
-        ``tty``: on a terminal of so many rows and columns; then all output is stdout.  Raises the
+        ``tty``: on a terminal of so many rows and columns; then all output is stdout.
+        ``keep_running``: the end of this object does not hang up on it; what it writes from then
+        on is dropped.  Raises the
         agent's :class:`~..errors.RequestError` (``ExecutableNotFound``,
         ``WorkingDirectoryMissing``, …) or what the tunnel does.
         """
@@ -72,6 +76,8 @@ class RemoteProcess:
             args["cwd"] = cwd
         if tty is not None:
             args["tty"] = list(tty)
+        if keep_running:
+            args["keep"] = True
         started = await self._tunnel.request("exec.start", args)
         self._id = started["exec"]
         self._open = {STDOUT} if tty is not None else {STDOUT, STDERR}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import random
@@ -343,3 +344,93 @@ def test_wrong_usage_is_told_by_the_option(arguments: list[str], said: str) -> N
 
     assert done.returncode == 2
     assert said in " ".join(done.stderr.decode().replace("│", " ").split())
+
+
+# -- JSON lines --------------------------------------------------------------------------------
+
+
+def _lines(output: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def test_a_stream_is_json_lines_with_the_end_in_the_last(runner: str) -> None:
+    script = "echo h\u00e4; echo oops >&2; exit 4"
+    done = _exec("--stream", runner, "--", "sh", "-c", script)
+    *pieces, end = _lines(done.stdout)
+    said = {
+        name: "".join(piece["text"] for piece in pieces if piece["stream"] == name)
+        for name in ("stdout", "stderr")
+    }
+    assert said == {"stdout": "h\u00e4\n", "stderr": "oops\n"}
+    assert (done.returncode, end["exit_code"], end["signal"]) == (4, 4, None)
+    assert (end["runner"], end["timed_out"], done.stderr) == (runner, False, b"")
+
+
+def test_lines_of_a_stream_come_while_the_command_runs(runner: str) -> None:
+    command = [*GRA, "exec", "--stream", runner, "--", "sh", "-c", "echo 1; exec sleep 1000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdout is not None
+        first = json.loads(read_line(process.stdout, "the first piece"))
+        assert first == {"stream": "stdout", "text": "1\n"}
+        assert stop(process, signal.SIGTERM, "gra exec --stream") == 128 + signal.SIGTERM
+        assert json.loads(process.stdout.read())["signal"] == signal.SIGTERM
+
+
+@_CODE
+def test_a_stream_of_bytes_is_whole(runner: str) -> None:
+    data = random.Random(6).randbytes(3_000_000)
+    done = _exec("--stream", "-i", runner, "--", "cat", stdin=data)
+    *pieces, end = _lines(done.stdout)
+    found = b"".join(
+        piece["text"].encode() if "text" in piece else base64.b64decode(piece["base64"])
+        for piece in pieces
+    )
+    assert hashlib.sha256(found).digest() == hashlib.sha256(data).digest()
+    assert end["exit_code"] == 0
+
+
+@_CODE
+def test_a_stream_that_cannot_begin_says_why_in_json(runner: str) -> None:
+    done = _exec("--stream", "runner-999", "--", "true")
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert json.loads(done.stderr)["reason"] == "RunnerNotFound"
+
+
+@_CODE
+def test_stream_json_and_a_terminal_exclude_each_other(runner: str) -> None:
+    assert _exec("--stream", "--json", runner, "--", "true").returncode == 2
+    assert _exec("--stream", "--tty", runner, "--", "true").returncode == 2
+
+
+# -- a command that is kept ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_command_that_is_kept_goes_on_when_gra_ends(runner: str, how: signal.Signals) -> None:
+    # More than any pipe holds, so that it would stop if nobody read it.
+    script = "echo $$; read go; yes | head -c 1000000; yes | head -c 1000000 >&2; exec sleep 1000"
+    command = [*GRA, "exec", "--keep", "-i", runner, "--", "sh", "-c", script]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        pid = read_line(process.stdout, "the command's pid").strip()
+        process.send_signal(how)
+        process.wait(_BOUND)
+    sleeping = ("sh", "-c", f"tr '\\0' ' ' < /proc/{pid}/cmdline")
+    if how is not signal.SIGKILL:
+        # Its stdin ended with gra, so it has gone on, and was not held up by its output.
+        until(
+            lambda: _exec(runner, "--", *sleeping).stdout == b"sleep 1000 ", "the end of its output"
+        )
+    assert _exec(runner, "--", "kill", pid).returncode == 0
+
+
+@_CODE
+def test_a_command_that_is_not_kept_is_ended_by_sigterm(runner: str) -> None:
+    command = [*GRA, "exec", runner, "--", "sh", "-c", "echo $$; exec sleep 1000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdout is not None
+        read_line(process.stdout, "the command's pid")
+        assert stop(process, signal.SIGTERM, "gra exec") == 128 + signal.SIGTERM

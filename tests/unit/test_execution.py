@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gra_provisioner.execution import Bounded, Captured, Ended, Execution, ProcessExit
+from gra_provisioner.execution import (
+    Bounded,
+    Captured,
+    Ended,
+    Execution,
+    PieceEncoder,
+    ProcessExit,
+)
 
 
 def _captured(pieces: list[bytes], limit: int) -> Captured:
@@ -42,7 +49,7 @@ def test_the_ends_of_a_long_output_take_no_more_memory_than_asked_for() -> None:
     assert len(bounded._head) + len(bounded._tail) < 10_000
 
 
-@given(text=st.text(st.characters(min_codepoint=0x20), min_size=1), limit=st.integers(0, 50))
+@given(text=st.text(st.characters(min_codepoint=0x20, codec="utf-8"), min_size=1), limit=st.integers(0, 50))
 def test_no_character_is_cut_in_two(text: str, limit: int) -> None:
     data = text.encode()
 
@@ -90,3 +97,41 @@ def test_the_exit_code_is_what_a_shell_would_give(
         "stdout": {"text": "", "bytes": 0, "dropped": 0},
         "stderr": {"text": "", "bytes": 0, "dropped": 0},
     }
+
+
+def _put_together(objects: list[dict[str, str]]) -> bytes:
+    return b"".join(
+        piece["text"].encode() if "text" in piece else base64.b64decode(piece["base64"])
+        for piece in objects
+    )
+
+
+@given(st.text(), st.data())
+def test_a_text_comes_as_text_however_it_is_cut(text: str, data: st.DataObject) -> None:
+    raw = text.encode("utf-8", "replace")
+    encoder = PieceEncoder("stdout")
+    objects = []
+    for piece in _cut(raw, data):
+        objects += encoder.encode(piece)
+    objects += encoder.finish()
+    assert all(piece.keys() == {"stream", "text"} for piece in objects)
+    assert "".join(piece["text"] for piece in objects) == raw.decode()
+
+
+@given(st.binary(), st.data())
+def test_bytes_come_whole_however_they_are_cut(raw: bytes, data: st.DataObject) -> None:
+    encoder = PieceEncoder("stderr")
+    objects, taken = [], 0
+    for piece in _cut(raw, data):
+        objects += encoder.encode(piece)
+        taken += len(piece)
+        assert taken - len(_put_together(objects)) <= 3, "only a character's beginning waits"
+    objects += encoder.finish()
+    assert _put_together(objects) == raw
+    binary = ["base64" in piece for piece in objects]
+    assert binary == sorted(binary), "no text after the first base64"
+
+
+def _cut(raw: bytes, data: st.DataObject) -> list[bytes]:
+    at = data.draw(st.lists(st.integers(0, len(raw)), max_size=5).map(sorted))
+    return [raw[a:b] for a, b in zip([0, *at], [*at, len(raw)], strict=True)]

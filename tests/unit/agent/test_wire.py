@@ -51,6 +51,9 @@ class Collector:
                 return
         self.found.append((wire.DATA, stream, offset, bytes(piece)))
 
+    def on_packed(self, stream: int, offset: int, flags: int, payload: memoryview) -> None:
+        self.found.append((wire.DATA | flags << 8, stream, offset, bytes(payload)))
+
 
 def _pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     places = sorted({cut % (len(data) + 1) for cut in cuts} | {0, len(data)})
