@@ -6,16 +6,16 @@ table below, which scripts may rely on.
 
 from __future__ import annotations
 
-import platform
 from typing import Annotated
 
 import typer
 
 from .. import __version__
-from . import attach, create, execute, kernelspec, launcher, port, runners
-from .output import print_json
+from .lazy import LazyGroup
 
+# \b: lines as they are (typer's help wraps all others).
 _EXIT_CODES = """\
+\b
 Exit codes:
   0  done
   1  something else failed, or a question was answered with no
@@ -27,28 +27,58 @@ Exit codes:
   7  the stream to the runner failed
 130  interrupted by Ctrl-C
 143  ended by SIGTERM (attach, port, kernel)
+
 gra kernel ends with its kernel's own exit code once that has started, gra exec with its
 command's.
+
 With --json, errors are objects on stderr: reason, message, hint, details."""
+
+# Name: where it is (module below this package, and in it a function or an app), the first paragraph
+# of its help.
+COMMANDS = {
+    "create": (
+        "create:create",
+        "Start a runner that stays when this command has ended, and print its name.",
+    ),
+    "list": ("runners:list_runners", "Show all runners, ended and lost ones included."),
+    "get": ("runners:get_runner", "Show everything that is known of one runner."),
+    "delete": (
+        "runners:delete_runners",
+        "End runners, their kernels too, and remove what they left.",
+    ),
+    "exec": (
+        "execute:execute",
+        "Run a command in a runner; its exit code becomes this command's.",
+    ),
+    "port": ("port:port", "Serve ports of a runner on this machine until Ctrl-C."),
+    "attach": ("attach:attach", "Serve the kernel of a runner to local clients until Ctrl-C."),
+    "kernel": (
+        "launcher:kernel",
+        "Start a runner and be its kernel's process to a Jupyter client.",
+    ),
+    "version": ("version:version", "Show the version of gra, and of the Python that it runs on."),
+    "kernelspec": (
+        "kernelspec:app",
+        "Manage the kernels in Jupyter's picker that start runners.",
+    ),
+}
+
+
+class _Commands(LazyGroup):
+    table = COMMANDS
+
 
 app = typer.Typer(
     name="gra",
+    cls=_Commands,
     help="Jupyter kernels as runners: make them, see them, end them, attach to them.",
     epilog=_EXIT_CODES,
     no_args_is_help=True,
     # They print local variables, secrets among them.
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-app.command("create")(create.create)
-app.command("list")(runners.list_runners)
-app.command("get")(runners.get_runner)
-app.command("delete")(runners.delete_runners)
-app.command("exec")(execute.execute)
-app.command("port")(port.port)
-app.command("attach")(attach.attach)
-app.command("kernel")(launcher.kernel)
-app.add_typer(kernelspec.app, name="kernelspec")
 
 
 def _print_version(wanted: bool) -> None:
@@ -67,15 +97,6 @@ def _options(
     ] = False,
 ) -> None:
     """Jupyter kernels as runners: make them, see them, end them, attach to them."""
-
-
-@app.command("version")
-def version(as_json: runners.JsonOption = False) -> None:
-    """Show the version of gra, and of the Python that it runs on."""
-    if as_json:
-        print_json({"version": __version__, "python": platform.python_version()})
-    else:
-        typer.echo(f"gra {__version__} (Python {platform.python_version()})")
 
 
 def main() -> None:

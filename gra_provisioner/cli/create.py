@@ -26,8 +26,9 @@ from .launch_options import (
     TtlOption,
     launch_layer,
 )
+from .options import JsonOption
 from .output import backend_line, launch_observers, print_json, reported_errors
-from .runners import JsonOption, open_service
+from .runners import open_service
 from .stopping import Stop, Stopper, handle_signals, terminated
 
 if TYPE_CHECKING:

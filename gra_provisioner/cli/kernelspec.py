@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .options import JsonOption
 from .output import cell, console, plain_table, print_json, reported_errors
-from .runners import JsonOption
 
 if TYPE_CHECKING:
     from jupyter_client.kernelspec import KernelSpecManager
 
 app = typer.Typer(
-    no_args_is_help=True, help="Manage the kernels in Jupyter's picker that start runners."
+    add_completion=False,
+    no_args_is_help=True,
+    help="Manage the kernels in Jupyter's picker that start runners.",
+    rich_markup_mode=None,
 )
 
 

@@ -1,7 +1,7 @@
 """What the commands print: tables for people, JSON for programs, errors for both.
 
 The functions that make tables and texts are pure; results go to stdout, errors and progress
-to stderr.
+to stderr.  rich is imported by those that print tables or errors.
 """
 
 from __future__ import annotations
@@ -10,18 +10,20 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from ..errors import GraError
 from ..progress import READY, READY_STATE, LaunchEnd, LaunchObserver
 from ..runner import KernelState, Runner, RunnerStatus
 from ..units import format_age, format_count, format_size
 from .terminal import LiveLine, can_rewrite, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
 # Wide enough for any row: what goes to a file or a pipe is never cut.
 _UNLIMITED = 10_000
@@ -40,6 +42,8 @@ _STYLES = {
 
 def console() -> Console:
     """Where tables go: as wide as the terminal, or unlimited where stdout is none."""
+    from rich.console import Console
+
     plain = Console(highlight=False)
     return plain if plain.is_terminal else Console(highlight=False, width=_UNLIMITED)
 
@@ -84,6 +88,9 @@ def print_error(error: GraError, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(error.to_dict()), err=True)
         return
+    from rich.console import Console
+    from rich.text import Text
+
     stderr = Console(stderr=True, highlight=False, soft_wrap=True)
     times = [f"{p['phase']} {p['seconds']:.1f} s" for p in error.details.get("phases", ())]
     for label, text, style in (
@@ -118,6 +125,8 @@ def usage_text(runner: Runner) -> tuple[str, str]:
 
 def plain_table(columns: Sequence[str]) -> Table:
     """A table without lines, as kubectl prints them; each row stays on one line."""
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(column, no_wrap=True, overflow="ellipsis")
@@ -126,6 +135,8 @@ def plain_table(columns: Sequence[str]) -> Table:
 
 def cell(text: str | None) -> Text:
     """One value for :func:`plain_table`, coloured if it is a status; ``-`` for none."""
+    from rich.text import Text
+
     return Text(printable(text).replace("\n", " ") if text else "-", _STYLES.get(text or "", ""))
 
 
@@ -153,6 +164,8 @@ def runner_details(runner: Runner, now: float, backend_reason: str = "") -> Tabl
 
     ``backend_reason`` is why the backend was chosen.
     """
+    from rich.table import Table
+
     cpu, memory = usage_text(runner)
     facts = {
         "Name": runner.name,

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import GraError
+from .options import JsonOption
 from .output import print_json, reported_errors
-from .runners import JsonOption, open_service
+from .runners import open_service
 from .stopping import Stop, Stopper, handle_signals, terminated
 
 if TYPE_CHECKING:

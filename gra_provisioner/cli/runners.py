@@ -13,6 +13,7 @@ import typer
 
 from ..errors import GraError, RunnerNotFound
 from ..runner import Runner
+from .options import JsonOption
 from .output import (
     backend_line,
     console,
@@ -26,8 +27,6 @@ from .output import (
 if TYPE_CHECKING:
     from ..profiles import Config
     from ..service import RunnerService
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
 def open_service(config: Config | None = None) -> RunnerService:

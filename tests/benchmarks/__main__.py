@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.benchmarks import launch, memory, pods, report, roundtrip, throughput, tunnel
+from tests.benchmarks import commands, launch, memory, pods, report, roundtrip, throughput, tunnel
 from tests.benchmarks.figures import Table
 from tests.benchmarks.options import FULL, QUICK, Sizes
 from tests.benchmarks.processes import ROOT
@@ -24,6 +24,7 @@ from tests.support.places import Places
 Measure = Callable[[Places, Sizes], Awaitable[list[Table]]]
 
 BENCHMARKS: dict[str, Measure] = {
+    "commands": commands.measure,
     "launch": launch.measure,
     "pods": pods.measure,
     "roundtrip": roundtrip.measure,

@@ -16,6 +16,7 @@ from tests.cluster.layout import Layout, NotPossibleHereError
 ROOT = Path(__file__).parents[2]
 
 _LOCAL = {
+    "Command line",
     "Launch to first result",
     "Phases of a launch",
     "Round trip",

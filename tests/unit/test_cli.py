@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from rich.console import Console
 from rich.table import Table
 from typer.testing import CliRunner
 
 from gra_provisioner import __version__
-from gra_provisioner.cli.app import app
+from gra_provisioner.cli.app import COMMANDS, app
 from gra_provisioner.cli.connection_file import connection_file, read_connection_file
 from gra_provisioner.cli.output import (
     backend_line,
@@ -146,6 +150,52 @@ def test_help_ends_with_the_exit_codes() -> None:
 
     table = result.stdout.split("Exit codes:")[1]
     assert codes <= {int(word) for word in table.split() if word.isdigit()}
+
+
+def test_the_short_help_of_a_command_is_the_beginning_of_its_own() -> None:
+    group: Any = typer.main.get_command(app)
+    assert list(group.commands) == list(COMMANDS)
+    for name, (_, short_help) in COMMANDS.items():
+        own = group.commands[name].load()
+        assert short_help == own.help.partition("\n\n")[0].replace("\n", " "), name
+
+
+def test_a_commands_help_is_in_paragraphs_and_panels() -> None:
+    result = CliRunner().invoke(app, ["create", "--help"], env={"COLUMNS": "80"})
+
+    assert (
+        "  Phases are shown on stderr as they begin. Ctrl-C gives up, and leaves nothing\n"
+        "  behind." in result.stdout
+    )
+    options, launch = result.stdout.split("\nLaunch:\n")
+    assert "  --profile PROFILE " in options.split("\nOptions:\n")[1]
+    assert launch.startswith("  --image IMAGE ")
+
+
+MAIN = """
+import sys
+from gra_provisioner.cli.app import main
+try:
+    main()
+finally:
+    print("\\nimported:", *sys.modules)
+"""
+
+
+def test_help_and_the_version_need_not_import_much() -> None:
+    heavy = {"pydantic", "jupyter_client", "aiohttp", "kubernetes", "rich", "asyncio"}
+    modules = {f"gra_provisioner.cli.{place.partition(':')[0]}" for place, _ in COMMANDS.values()}
+    for arguments, own in ((["--help"], set()), (["version"], {"gra_provisioner.cli.version"})):
+        done = subprocess.run(
+            [sys.executable, "-c", MAIN, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        imported = set(done.stdout.rpartition("imported:")[2].split())
+        assert "gra_provisioner.cli.app" in imported
+        assert imported & (heavy | modules) == own
 
 
 def _all_kinds(root: type[GraError]) -> list[type[GraError]]:

@@ -25,6 +25,7 @@ from gra_provisioner.backends.kubernetes.manifest import _AGENTS_ENV
 from gra_provisioner.backends.kubernetes.phases import Phase
 from gra_provisioner.backends.kubernetes.reasons import Reason
 from gra_provisioner.cli import app as cli
+from gra_provisioner.cli.lazy import LazyCommand
 from gra_provisioner.kernelspecs import kernel_json
 from gra_provisioner.pod_schema import Kubernetes, Pod, Requests
 from gra_provisioner.profiles import VARIABLES, load_config
@@ -328,6 +329,10 @@ def _commands() -> list[str]:
     return sorted(line for line in found if not re.match(r"gra (\d|…)", line))
 
 
+def _loaded(command: Any) -> Any:
+    return command.load() if isinstance(command, LazyCommand) else command
+
+
 def _command(words: list[str]) -> tuple[list[str], set[str]]:
     """The names of the command that ``words`` begin with, and the options that it has."""
     command = typer.main.get_command(cli.app)
@@ -335,7 +340,7 @@ def _command(words: list[str]) -> tuple[list[str], set[str]]:
     while getattr(command, "commands", None):
         name = words[len(path)]
         assert name in command.commands, f"there is no command {' '.join([*path, name])!r}"
-        command = command.commands[name]
+        command = _loaded(command.commands[name])
         path.append(name)
     options = {option for parameter in command.params for option in parameter.opts}
     return path, {*options, "--help", "-h"}
@@ -358,7 +363,7 @@ def test_every_command_is_in_the_table() -> None:
         if not commands:
             yield " ".join(path)
         for name, child in (commands or {}).items():
-            yield from leaves(child, (*path, name))
+            yield from leaves(_loaded(child), (*path, name))
 
     rows = _table(CLI, "Command", "What it does")
     documented = {" ".join(re.findall(r"[a-z]+", re.sub(r" [A-Z-].*", "", row[0]))) for row in rows}
