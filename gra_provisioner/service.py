@@ -196,9 +196,13 @@ class RunnerService:
                     shown.add(key)
                     yield Change(kind, runner)
 
-    async def get(self, name: str) -> Runner:
-        """One runner.  Raises :class:`~.errors.RunnerNotFound`."""
-        return await self._inspect(await self._backend.get(name))
+    async def get(self, name: str, *, inspect: bool = True) -> Runner:
+        """One runner, with what only its agent knows unless not to ``inspect``.
+
+        Raises :class:`~.errors.RunnerNotFound`.
+        """
+        runner = await self._backend.get(name)
+        return await self._inspect(runner) if inspect else runner
 
     async def delete(self, name: str | Runner, grace: float = 5.0, *, wait: bool = True) -> None:
         """End a runner and remove what it left.
@@ -306,7 +310,7 @@ class RunnerService:
     @contextlib.asynccontextmanager
     async def process(
         self,
-        name: str,
+        name: str | Runner,
         argv: Sequence[str],
         *,
         env: Mapping[str, str] | None = None,
@@ -316,12 +320,11 @@ class RunnerService:
     ) -> AsyncIterator[RemoteProcess]:
         """A process in a runner, for as long as the block runs; then it is hung up on.
 
-        With ``keep_running`` it goes on instead, unread.
-
-        See :meth:`.tunnel.process.RemoteProcess.start`.  Raises
+        With ``keep_running`` it goes on instead, unread.  Given a :class:`Runner`, another one
+        under its name is not meant.  See :meth:`.tunnel.process.RemoteProcess.start`.  Raises
         :class:`~.errors.RunnerNotFound`, and what that does.
         """
-        runner = await self._backend.get(name)
+        runner = await self._backend.get(name) if isinstance(name, str) else name
         process = RemoteProcess(lambda factory: self._backend.dial(runner, factory))
         try:
             await process.start(argv, env=env, cwd=cwd, tty=tty, keep_running=keep_running)
@@ -346,7 +349,7 @@ class RunnerService:
 
     async def execute(
         self,
-        name: str,
+        name: str | Runner,
         argv: Sequence[str],
         *,
         env: Mapping[str, str] | None = None,
@@ -363,11 +366,13 @@ class RunnerService:
         ``keep_running``.  Raises what :meth:`process` does.
         """
         async with self.process(name, argv, env=env, cwd=cwd, keep_running=keep_running) as process:
-            return await run_to_end(process, name, stdin=stdin, timeout=timeout, limit=limit)
+            return await run_to_end(
+                process, _name_of(name), stdin=stdin, timeout=timeout, limit=limit
+            )
 
     async def execute_streaming(
         self,
-        name: str,
+        name: str | Runner,
         argv: Sequence[str],
         *,
         env: Mapping[str, str] | None = None,
@@ -383,7 +388,7 @@ class RunnerService:
         async with (
             self.process(name, argv, env=env, cwd=cwd, keep_running=keep_running) as process,
             contextlib.aclosing(
-                stream_to_end(process, name, stdin=stdin, timeout=timeout)
+                stream_to_end(process, _name_of(name), stdin=stdin, timeout=timeout)
             ) as pieces,
         ):
             async for piece in pieces:
@@ -435,6 +440,10 @@ class RunnerService:
             message=report["message"] if report else runner.message,
             hint=report["hint"] if report else runner.hint,
         )
+
+
+def _name_of(runner: str | Runner) -> str:
+    return runner if isinstance(runner, str) else runner.name
 
 
 def _not_started(error: RunnerEnded) -> RunnerStartError:

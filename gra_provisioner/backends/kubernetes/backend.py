@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
@@ -155,7 +156,7 @@ class KubernetesBackend:
         """See :meth:`..base.Backend.list`."""
         cluster = await self._open()
         await cluster.pods.synced()
-        runners = [self._runner(pod) for pod in cluster.pods.objects()]
+        runners = cluster.seen.runners(cluster.pods.objects(), cluster.started, self._seen)
         trouble = cluster.pods.trouble
         if trouble is not None:
             message = f"As of {cluster.pods.age:.0f} s ago. {trouble.message}"
@@ -242,16 +243,23 @@ class KubernetesBackend:
         return self._cluster is not None and uid in self._cluster.started
 
     def _runner(self, pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]] = ()) -> Runner:
+        return self._seen(pod, events)[0]
+
+    def _seen(
+        self, pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]] = ()
+    ) -> tuple[Runner, float]:
+        """The runner, and for how many seconds the same objects mean the same."""
         found = runner_from_pod(pod)
         status, why = status_of(pod)
         if status is RunnerStatus.STARTING and self._has_started(found.uid):
             status = RunnerStatus.RUNNING
-        phase, message = "", why.message if why else ""
+        phase, message, holds_for = "", why.message if why else "", math.inf
         if status is RunnerStatus.STARTING:
             progress = launch_progress(pod, events, now=time.time())
             phase, why = progress.phase.value, progress.failure or why
             message = why.message if why else progress.message
-        return Runner(
+            holds_for = math.inf if progress.again is None else progress.again
+        runner = Runner(
             name=found.name,
             uid=found.uid,
             backend=self.name,
@@ -265,6 +273,7 @@ class KubernetesBackend:
             phase=phase,
             node=text(pod, "spec", "nodeName"),
         )
+        return runner, holds_for
 
 
 def _is_ours(pod: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from .client import Client
 from .kubeconfig import Target
 from .naming import MANAGED_BY
 from .reflector import Reflector
+from .seen import SeenRunners
 from .websocket import WebsocketTransport
 
 Key = tuple[Target, str | None, str | None]
@@ -24,7 +25,8 @@ class Cluster:
 
     ``claimed`` are names that a launch of this process is about to use, ``provided`` the ConfigMaps
     with agents that this process knows to be there, ``started`` the uids of runners whose start it
-    has seen; ``last_prune`` is when finished runners were last looked for (the loop's time).
+    has seen, ``seen`` what the pods of the last list were found to be; ``last_prune`` is when
+    finished runners were last looked for (the loop's time).
     """
 
     def __init__(self, client: Client, pods: Reflector) -> None:
@@ -33,6 +35,7 @@ class Cluster:
         self.claimed: set[str] = set()
         self.provided: set[str] = set()
         self.started: set[str] = set()
+        self.seen = SeenRunners()
         self.last_prune = float("-inf")
         # Whether exec must be used in place of port-forward, which is not allowed.
         self.by_exec = False
