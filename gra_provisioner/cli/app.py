@@ -60,6 +60,10 @@ COMMANDS = {
     "kernelspec": (
         "kernelspec:app",
         "Manage the kernels in Jupyter's picker that start runners.",
+    "completion": (
+        "completion:completion",
+        "Print a shell's script that completes commands, options and names.",
+    ),
     ),
 }
 

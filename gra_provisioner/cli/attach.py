@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .connection_file import connection_file
-from .options import JsonOption
+from .options import JsonOption, RunnerName
 from .output import print_json, reported_errors
 from .runners import open_service
 from .stopping import Stop, Stopper, handle_signals, terminated
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def attach(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="For example runner-1.")],
+    name: RunnerName,
     file: Annotated[
         Path | None,
         typer.Option(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .launch_options import ProfileOption
 from .options import JsonOption
 from .output import cell, console, plain_table, print_json, reported_errors
 
@@ -30,11 +31,16 @@ def _manager() -> KernelSpecManager:
     return KernelSpecManager(ensure_native_kernel=False)
 
 
+def _installed_names() -> list[str]:
+    """For the shell's completion."""
+    from .. import kernelspecs
+
+    return [spec.name for spec in kernelspecs.installed(_manager())]
+
+
 @app.command("install")
 def install(
-    profile: Annotated[
-        str | None, typer.Option(metavar="PROFILE", help="Default: the default profile.")
-    ] = None,
+    profile: ProfileOption = None,
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Name for clients. Default: gra-PROFILE.")
     ] = None,
@@ -107,7 +113,7 @@ def list_kernelspecs(as_json: JsonOption = False) -> None:
 
 @app.command("remove")
 def remove(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", autocompletion=_installed_names)],
     as_json: JsonOption = False,
 ) -> None:
     """Remove kernels that start runners.  Running ones go on."""

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from .completion import profile_names
+
 #: How :func:`~gra_provisioner.profiles.resolve` names the layer in errors.
 SOURCE = "command line"
 
@@ -19,7 +21,10 @@ _LIVES = ("orphan", "idle", "lifetime")
 _LAUNCH = "Launch"
 
 ProfileOption = Annotated[
-    str | None, typer.Option(metavar="PROFILE", help="Default: the default profile.")
+    str | None,
+    typer.Option(
+        metavar="PROFILE", help="Default: the default profile.", autocompletion=profile_names
+    ),
 ]
 ImageOption = Annotated[
     str | None,

@@ -22,6 +22,7 @@ from ..environment import difference
 from ..errors import GraError, KernelDied
 from ..progress import LaunchProgress
 from .connection_file import read_connection_file
+from .launch_options import ProfileOption
 from .output import launch_observers, print_error, reported_errors
 from .stopping import Stop, Stopper, handle_signals, terminated
 
@@ -40,9 +41,7 @@ def kernel(
             "--file", "-f", metavar="FILE", help="Connection file that the client has written."
         ),
     ],
-    profile: Annotated[
-        str | None, typer.Option(metavar="PROFILE", help="Default: the default profile.")
-    ] = None,
+    profile: ProfileOption = None,
 ) -> None:
     """Start a runner and be its kernel's process to a Jupyter client.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import GraError
-from .options import JsonOption
+from .options import JsonOption, RunnerName
 from .output import print_json, reported_errors
 from .runners import open_service
 from .stopping import Stop, Stopper, handle_signals, terminated
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def port(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="For example runner-1.")],
+    name: RunnerName,
     ports: Annotated[
         list[str],
         typer.Argument(
