@@ -260,3 +260,8 @@ class Change:
 
     kind: ChangeKind
     runner: Runner | None = None
+
+    def public(self) -> dict[str, Any]:
+        """The change as JSON types, a line of ``gra list --watch --json``."""
+        runner = None if self.runner is None else self.runner.public()
+        return {"kind": self.kind.value, "runner": runner}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import fnmatch
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -9,8 +10,25 @@ from typing import Any
 
 from .runner import Runner, RunnerStatus
 
-#: What runners can be sorted by.  ``age``: the youngest first.
-SORT_KEYS = ("name", "age", "status", "profile", "owner", "kernel", "notebook", "cpu", "memory")
+
+class SortKey(str, enum.Enum):
+    """What runners can be sorted by.
+
+    ``age``: the youngest first; ``cpu``, ``memory``: who uses most first.
+    """
+
+    NAME = "name"
+    AGE = "age"
+    STATUS = "status"
+    PROFILE = "profile"
+    OWNER = "owner"
+    KERNEL = "kernel"
+    NOTEBOOK = "notebook"
+    CPU = "cpu"
+    MEMORY = "memory"
+
+
+SORT_KEYS = tuple(key.value for key in SortKey)
 #: Those of them that only the runner's agent can tell.
 INSPECTED_KEYS = frozenset({"kernel", "cpu", "memory"})
 

@@ -162,6 +162,18 @@ class RunnerService:
             inspect = len(found) <= INSPECTED_BY_DEFAULT
         return select(await self.inspect(found) if inspect else found, selection)
 
+    async def pages(
+        self, selection: Selection = EVERY_RUNNER
+    ) -> AsyncGenerator[Sequence[Runner], None]:
+        """The runners that are meant, in parts as they become known, for whoever asks once.
+
+        Each part is ordered by number; of the selection, order and limit do not count.  Nothing is
+        inspected.  Raises :class:`~.errors.BackendError`.
+        """
+        async with contextlib.aclosing(self._backend.pages(selection)) as parts:
+            async for part in parts:
+                yield part
+
     async def inspect(self, runners: Iterable[Runner]) -> Sequence[Runner]:
         """The runners with what only their agents know; one that does not answer stays as it is."""
         # Each is a connection; a server is not to be met with hundreds at once.

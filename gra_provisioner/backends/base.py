@@ -7,10 +7,11 @@ nothing of kernels, channels or Jupyter: those go through the tunnel, the same f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
 from ..runner import Change, Runner, RunnerLabels, RunnerSpec
+from ..selection import Selection
 
 # Told once for each phase of a start, as it begins: ("starting", "agent of runner-3 started").
 PhaseCallback = Callable[[str, str], None]
@@ -51,6 +52,14 @@ class Backend(Protocol):
 
     async def list(self) -> list[Runner]:
         """All runners, ended and lost ones included, ordered by number."""
+        ...
+
+    def pages(self, selection: Selection) -> AsyncGenerator[Sequence[Runner], None]:
+        """The runners that are meant as they are now, in parts as they become known.
+
+        Each part is ordered by number.  For whoever asks once: of the selection, order and limit do
+        not count.
+        """
         ...
 
     def watch(self) -> AsyncGenerator[Change, None]:

@@ -27,13 +27,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import agent as agent_package
 from ..errors import RunnerEnded, RunnerNotFound, RunnerStartError, StateFolderError, Unreachable
 from ..runner import Change, ChangeKind, Runner, RunnerLabels, RunnerSpec, RunnerStatus
+from ..selection import Selection
 from . import process
 from .base import PhaseCallback, ignore_phase
 from .changes import Changes
@@ -140,6 +141,10 @@ class LocalBackend:
             if record is not None:
                 runners.append(self._runner(record, self._folder / name))
         return runners
+
+    async def pages(self, selection: Selection) -> AsyncGenerator[Sequence[Runner], None]:
+        """See :meth:`.base.Backend.pages`."""
+        yield [runner for runner in await self.list() if selection.matches(runner)]
 
     async def watch(self) -> AsyncGenerator[Change, None]:
         """See :meth:`.base.Backend.watch`.  The folders are looked at each second."""

@@ -40,11 +40,15 @@ COMMANDS = {
         "create:create",
         "Start a runner that stays when this command has ended, and print its name.",
     ),
-    "list": ("runners:list_runners", "Show all runners, ended and lost ones included."),
+    "list": ("listing:list_runners", "Show your runners, ended and lost ones included."),
     "get": ("runners:get_runner", "Show everything that is known of one runner."),
     "delete": (
-        "runners:delete_runners",
+        "deletion:delete_runners",
         "End runners, their kernels too, and remove what they left.",
+    ),
+    "prune": (
+        "deletion:prune",
+        "Remove what is left of your runners that have ended or are lost.",
     ),
     "exec": (
         "execute:execute",
@@ -52,18 +56,22 @@ COMMANDS = {
     ),
     "port": ("port:port", "Serve ports of a runner on this machine until Ctrl-C."),
     "attach": ("attach:attach", "Serve the kernel of a runner to local clients until Ctrl-C."),
+    "console": (
+        "console:console",
+        "Open a Jupyter console on the kernel of a runner; the runner goes on when it is left.",
+    ),
     "kernel": (
         "launcher:kernel",
         "Start a runner and be its kernel's process to a Jupyter client.",
+    ),
+    "completion": (
+        "completion:completion",
+        "Print a shell's script that completes commands, options and names.",
     ),
     "version": ("version:version", "Show the version of gra, and of the Python that it runs on."),
     "kernelspec": (
         "kernelspec:app",
         "Manage the kernels in Jupyter's picker that start runners.",
-    "completion": (
-        "completion:completion",
-        "Print a shell's script that completes commands, options and names.",
-    ),
     ),
 }
 

@@ -12,15 +12,18 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from ..execution import KILLED_AFTER, TIMED_OUT
+from ..execution import KILLED_AFTER, Ended
+from .exec_output import JsonLines, SameStreams, Sink
 from .launch_options import variable
+from .options import JsonOption, RunnerName
 from .output import print_json, reported_errors
-from .runners import JsonOption, open_service
+from .runners import open_service
 from .stopping import handle_signals
 
 if TYPE_CHECKING:
@@ -46,11 +49,12 @@ class _Command:
     cwd: str | None
     interactive: bool
     tty: bool
+    keep: bool
     code: bytes | None = None
 
 
 def execute(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="For example runner-1.")],
+    name: RunnerName,
     command: Annotated[
         list[str] | None,
         typer.Argument(
@@ -92,19 +96,29 @@ def execute(
         str,
         typer.Option("--limit", metavar="SIZE", help="Of each output in JSON; the middle goes."),
     ] = "1Mi",
+    keep: Annotated[
+        bool,
+        typer.Option("--keep", help="Let it go on, unread, where this command ends before it."),
+    ] = False,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Print output as JSON lines, as it is written.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a command in a runner; its exit code becomes this command's.
 
     Output comes as it is written, stdout and stderr apart. Ctrl-C goes to the command; the third
     one kills it. With --json one object is printed at the end: exit_code, stdout, stderr (each with
-    what was left out of it), duration, timed_out. Without a command, Python code is read from
-    stdin, unless that is a terminal.
+    what was left out of it), duration, timed_out. With --stream each piece of output is an object
+    in a line of its own, and the last line tells the end. Without a command, Python code is read
+    from stdin, unless that is a terminal.
     """
     from ..units import parse_bound, parse_size
 
-    if tty and as_json:
-        raise typer.BadParameter("A terminal's output is no JSON: use --tty or --json.")
+    if stream and as_json:
+        raise typer.BadParameter("Choose one of --stream (as it comes) and --json (at the end).")
+    if tty and (as_json or stream):
+        raise typer.BadParameter("A terminal's output is no JSON: use --tty, --json or --stream.")
     if tty and not sys.stdin.isatty():
         raise typer.BadParameter("--tty needs a terminal as stdin.")
     if not command and file is None:
@@ -120,15 +134,17 @@ def execute(
         cwd,
         interactive or tty,
         tty,
+        keep,
     )
     bound = None if timeout is None else _parsed(parse_bound, timeout, "--timeout")
     kept = _parsed(parse_size, limit, "--limit")
     if file is not None:
         request = _python(request, file)
-    with reported_errors(as_json):
+    with reported_errors(as_json or stream):
         if as_json:
             raise typer.Exit(asyncio.run(_to_json(request, bound, kept)))
-        raise typer.Exit(asyncio.run(_live(request, bound)))
+        sink = JsonLines() if stream else SameStreams()
+        raise typer.Exit(asyncio.run(_live(request, bound, sink)))
 
 
 def _parsed(parse: Callable[[object], T], text: str, option: str) -> T:
@@ -168,16 +184,17 @@ async def _to_json(request: _Command, timeout: float | None, limit: int) -> int:
             stdin=stdin,
             timeout=timeout,
             limit=limit,
+            keep_running=request.keep,
         )
     print_json(done.public())
     return done.ended.exit_code
 
 
-async def _live(request: _Command, timeout: float | None) -> int:
+async def _live(request: _Command, timeout: float | None, sink: Sink) -> int:
     """Run it with its output on ours as it comes."""
     async with open_service() as service, _started(service, request) as process:
-        run = _Run(process)
-        run.take_signals()
+        run = _Run(process, request.runner, sink)
+        run.take_signals(keep=request.keep)
         if request.tty:
             run.follow_size()
         timer = None
@@ -206,6 +223,7 @@ def _started(
         env=request.env,
         cwd=request.cwd,
         tty=_size() if request.tty else None,
+        keep_running=request.keep,
     )
 
 
@@ -235,9 +253,12 @@ def _raw_terminal() -> Iterator[None]:
 class _Run:
     """A process that has this one's stdin, stdout, stderr and signals."""
 
-    def __init__(self, process: RemoteProcess) -> None:
+    def __init__(self, process: RemoteProcess, runner: str, sink: Sink) -> None:
         self._process = process
+        self._runner = runner
+        self._sink = sink
         self._loop = asyncio.get_running_loop()
+        self._started = self._loop.time()
         self._tasks: set[asyncio.Task[None]] = set()
         self._interrupts = 0
         self._timed_out = False
@@ -255,15 +276,22 @@ class _Run:
         if error is not None and not self._hung_up.done():
             self._hung_up.set_exception(error)
 
-    def take_signals(self) -> None:
-        """Pass on what this process is told; a hang-up ends it here, and so there."""
+    def take_signals(self, *, keep: bool) -> None:
+        """Pass on what this process is told; a hang-up ends it here, and so there.
+
+        What is to be kept is left at a SIGTERM, too.
+        """
+        leave = partial(self._hang_up, 128 + signal.SIGTERM)
         handle_signals(
             {
                 signal.SIGINT: self._on_interrupt,
-                signal.SIGTERM: lambda: self.spawn(self._process.signal(signal.SIGTERM)),
+                signal.SIGTERM: leave if keep else self._pass_on_term,
                 signal.SIGHUP: lambda: self._hang_up(128 + signal.SIGHUP),
             }
         )
+
+    def _pass_on_term(self) -> None:
+        self.spawn(self._process.signal(signal.SIGTERM))
 
     def follow_size(self) -> None:
         """Tell the command's terminal when ours changes its size."""
@@ -332,18 +360,13 @@ class _Run:
             self._hung_up.cancel()
 
     async def _print(self) -> int:
-        while (piece := await self._process.read()) is not None:
-            to = 1 if piece.source == "stdout" else 2
-            try:
+        try:
+            while (piece := await self._process.read()) is not None:
                 # Whoever reads slowly holds the command up, not the connection.
-                await self._loop.run_in_executor(None, _write_all, to, piece.data)
-            except BrokenPipeError:
-                return _BROKEN_PIPE
-        end = await self._process.wait()
-        return TIMED_OUT if self._timed_out else end.shell_code
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+                await self._loop.run_in_executor(None, self._sink.take, piece)
+            seconds = self._loop.time() - self._started
+            end = Ended(self._runner, await self._process.wait(), seconds, self._timed_out)
+            await self._loop.run_in_executor(None, self._sink.end, end)
+        except BrokenPipeError:
+            return _BROKEN_PIPE
+        return end.exit_code

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 # Wide enough for any row: what goes to a file or a pipe is never cut.
 _UNLIMITED = 10_000
 
-_STYLES = {
+#: Of a runner's or a kernel's state.
+COLOURS = {
     RunnerStatus.STARTING.value: "cyan",
     RunnerStatus.RUNNING.value: "green",
-    RunnerStatus.ENDED.value: "dim",
     RunnerStatus.LOST.value: "red",
     RunnerStatus.UNKNOWN.value: "yellow",
     KernelState.BUSY.value: "yellow",
@@ -137,26 +137,7 @@ def cell(text: str | None) -> Text:
     """One value for :func:`plain_table`, coloured if it is a status; ``-`` for none."""
     from rich.text import Text
 
-    return Text(printable(text).replace("\n", " ") if text else "-", _STYLES.get(text or "", ""))
-
-
-def runners_table(runners: Sequence[Runner], now: float) -> Table:
-    """``gra list`` for people.  ``now`` is in seconds since the epoch."""
-    table = plain_table(["NAME", "PROFILE", "STATUS", "KERNEL", "AGE", "CPU", "MEMORY", "NOTEBOOK"])
-    for runner in runners:
-        cpu, memory = usage_text(runner)
-        values = [
-            runner.name,
-            runner.profile,
-            runner.status.value,
-            runner.kernel.value,
-            format_age(now - runner.created),
-            cpu,
-            memory,
-            runner.labels.notebook,
-        ]
-        table.add_row(*map(cell, values))
-    return table
+    return Text(printable(text).replace("\n", " ") if text else "-", COLOURS.get(text or "", ""))
 
 
 def runner_details(runner: Runner, now: float, backend_reason: str = "") -> Table:
@@ -184,6 +165,7 @@ def runner_details(runner: Runner, now: float, backend_reason: str = "") -> Tabl
         "Notebook": runner.labels.notebook,
         "Owner": runner.labels.owner,
         "Started from": runner.labels.client_host,
+        "Labels": ", ".join(f"{k}={v}" for k, v in sorted(runner.labels.user_labels.items())),
         "Clients": None if runner.clients is None else str(runner.clients),
         "Age": format_age(now - runner.created),
         "CPU": cpu,

@@ -23,7 +23,6 @@ from gra_provisioner.cli.output import (
     backend_line,
     print_error,
     runner_details,
-    runners_table,
 )
 from gra_provisioner.cli.stopping import Stop, Stopper
 from gra_provisioner.errors import ConfigError, GraError, RunnerNotFound
@@ -62,14 +61,6 @@ def _lines(table: Table, width: int = 200) -> list[str]:
     return [line.rstrip() for line in out.getvalue().splitlines()]
 
 
-def test_runners_are_listed_in_columns() -> None:
-    assert _lines(runners_table([FULL, BARE], NOW)) == [
-        "NAME       PROFILE  STATUS   KERNEL   AGE  CPU   MEMORY           NOTEBOOK",
-        "runner-1   small    running  busy     2m   0.42  192 MiB / 2 GiB  work/a.ipynb",
-        "runner-22  large    lost     unknown  2d   -     -                -",
-    ]
-
-
 def test_details_leave_out_what_is_not_known() -> None:
     assert _lines(runner_details(BARE, NOW)) == [
         "Name     runner-22",
@@ -89,15 +80,6 @@ def test_details_leave_out_what_is_not_known() -> None:
 def test_details_say_why_the_backend_was_chosen() -> None:
     lines = _lines(runner_details(FULL, NOW, "no cluster is configured."))
     assert "Backend       local (no cluster is configured)" in lines
-
-
-def test_a_notebooks_name_can_neither_steer_the_terminal_nor_break_the_table() -> None:
-    labels = RunnerLabels("me", notebook="a\x1b[2Jb\n[red]c[/red].ipynb")
-    runner = Runner("runner-1", "u", "local", "small", labels, NOW)
-
-    _, line = _lines(runners_table([runner], NOW))
-
-    assert line.endswith("a�[2Jb [red]c[/red].ipynb")
 
 
 def test_the_local_backend_says_that_it_isolates_nothing() -> None:

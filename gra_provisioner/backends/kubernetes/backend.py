@@ -18,18 +18,18 @@ from typing import Any
 from ...archive import archive_digest, build_agent_archive
 from ...errors import ClusterRefused, RunnerNotFound
 from ...runner import Change, ChangeKind, Runner, RunnerLabels, RunnerSpec, RunnerStatus
-from ...selection import by_number
+from ...selection import Selection, by_number
 from ..base import PhaseCallback, ignore_phase
 from ..changes import Changes
 from .cluster import Cluster, acquire
 from .creation import create_pod, is_provided, not_accepted, provide_agent, withdraw
 from .deaths import status_of
-from .deletion import delete_pod, prune, until_gone
+from .deletion import delete_pod, look_again, prune, until_gone
 from .dialling import Dialler, events_of
 from .kubeconfig import Target
 from .launch import Launch
 from .manifest import agent_name
-from .naming import MANAGED_BY, runner_from_pod
+from .naming import MANAGED_BY, OWNER, PROFILE, label_value, runner_from_pod
 from .phases import launch_progress
 from .podview import text
 from .reflector import bounded
@@ -37,6 +37,9 @@ from .reflector import bounded
 log = logging.getLogger(__name__)
 
 _PRUNE_EVERY = 300.0
+# As kubectl's.
+_PAGE = 500
+_EXPIRED = 410
 # In seconds: how often a watch looks without being told, and how long it gathers what it is told.
 _LOOK_EVERY = 5.0
 _GATHERED = 0.1
@@ -127,10 +130,12 @@ class KubernetesBackend:
     async def get(self, name: str) -> Runner:
         """See :meth:`..base.Backend.get`."""
         cluster = await self._open()
-        await cluster.pods.synced()
-        pod = cluster.pods.by_name(name)
+        pod = None
+        if cluster.pods.is_kept:
+            await cluster.pods.synced()
+            pod = cluster.pods.by_name(name)
         if pod is None:
-            # Another process may have made it a moment ago.
+            # Another process may have made it a moment ago, or this one keeps no list.
             try:
                 pod = await cluster.client.request("GET", "pods", name)
             except ClusterRefused as error:
@@ -168,6 +173,33 @@ class KubernetesBackend:
             ]
         return sorted(runners, key=by_number)
 
+    async def pages(self, selection: Selection) -> AsyncGenerator[Sequence[Runner], None]:
+        """See :meth:`..base.Backend.pages`.  What a label can tell is left to the API server."""
+        cluster = await self._open()
+        if cluster.pods.is_kept:
+            yield [runner for runner in await self.list() if selection.matches(runner)]
+            return
+        query = [("labelSelector", _selector(selection)), ("limit", str(_PAGE))]
+        token = ""
+        told: set[str] = set()
+        while True:
+            more = [("continue", token)] if token else []
+            try:
+                answer = await cluster.client.request("GET", "pods", query=[*query, *more])
+            except ClusterRefused as error:
+                if error.status != _EXPIRED or not token:
+                    raise
+                # What the cluster looked like when the list began is forgotten after minutes.
+                token = ""
+                continue
+            found = map(self._runner, answer["items"])
+            fresh = [runner for runner in found if runner.uid not in told]
+            told.update(runner.uid for runner in fresh)
+            yield sorted(filter(selection.matches, fresh), key=by_number)
+            token = text(answer, "metadata", "continue")
+            if not token:
+                return
+
     async def watch(self) -> AsyncGenerator[Change, None]:
         """See :meth:`..base.Backend.watch`."""
         cluster = await self._open()
@@ -201,7 +233,11 @@ class KubernetesBackend:
     ) -> asyncio.Transport:
         """See :meth:`..base.Backend.dial`."""
         cluster = await self._open()
-        await cluster.pods.synced()
+        if cluster.pods.is_kept:
+            await cluster.pods.synced()
+        else:
+            # Who is about one runner need not know of all.
+            await look_again(cluster, runner)
         return await self._dialler.dial(cluster, runner, protocol_factory)
 
     async def close(self) -> None:
@@ -274,6 +310,18 @@ class KubernetesBackend:
             node=text(pod, "spec", "nodeName"),
         )
         return runner, holds_for
+
+
+def _selector(selection: Selection) -> str:
+    """The label selector of the pods among which those that are meant are."""
+    name, value = MANAGED_BY
+    wanted = {name: value, **selection.labels}
+    if selection.owner is not None:
+        wanted[OWNER] = label_value(selection.owner)
+    if selection.profile is not None:
+        wanted[PROFILE] = label_value(selection.profile)
+    # What can be no label's value is nobody's.
+    return ",".join(f"{name}={label_value(value)}" for name, value in wanted.items())
 
 
 def _is_ours(pod: Mapping[str, Any]) -> bool:

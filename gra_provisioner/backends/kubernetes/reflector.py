@@ -89,6 +89,11 @@ class Reflector:
         if not self._synced.is_set():
             raise self.trouble or ClusterUnreachable("The connection to the cluster was closed.")
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether there is a copy, or is about to be one: somebody has asked for it."""
+        return self._task is not None and not self._task.done()
+
     def objects(self) -> list[Object]:
         """All objects there are."""
         return list(self._objects.values())
