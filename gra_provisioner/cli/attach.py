@@ -65,7 +65,7 @@ async def _serve(name: str, path: Path, as_json: bool) -> Stop | None:
         }
     )
     async with open_service() as service:
-        attachment = await stopper.until(_attach(service, name))
+        attachment = await stopper.until(attach_with_line(service, name))
         if isinstance(attachment, Stop):
             return attachment
         try:
@@ -76,8 +76,11 @@ async def _serve(name: str, path: Path, as_json: bool) -> Stop | None:
             await attachment.close()
 
 
-async def _attach(service: RunnerService, name: str) -> Attachment:
-    """Connect, with a line on the terminal while that takes its time."""
+async def attach_with_line(service: RunnerService, name: str) -> Attachment:
+    """Connect, with a line on the terminal while that takes its time.
+
+    Raises what :meth:`gra_provisioner.service.RunnerService.attach` does.
+    """
     if not can_rewrite(sys.stderr):
         return await service.attach(name)
     line = LiveLine(sys.stderr)

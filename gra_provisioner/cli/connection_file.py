@@ -32,7 +32,7 @@ def connection_file(path: Path, info: Mapping[str, Any]) -> Iterator[Path]:
     except OSError as error:
         raise GraError(
             f"the connection file {path} cannot be written: {error.strerror}",
-            hint="Name another with -f.",
+            hint="Name another with -f, or another folder in JUPYTER_RUNTIME_DIR.",
             reason="ConnectionFileNotWritable",
         ) from error
     # Kept open: as long as it is, no other file can have its inode number.
