@@ -6,12 +6,14 @@ table below, which scripts may rely on.
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 from .. import __version__
 from .lazy import LazyGroup
+from .usage import run, wants_json
 
 # \b: lines as they are (typer's help wraps all others).
 _EXIT_CODES = """\
@@ -26,7 +28,7 @@ Exit codes:
   6  the kernel died or the runner ended
   7  the stream to the runner failed
 130  interrupted by Ctrl-C
-143  ended by SIGTERM (attach, port, kernel)
+143  ended by SIGTERM (attach, logs, port, kernel)
 
 gra kernel ends with its kernel's own exit code once that has started, gra exec with its
 command's.
@@ -53,6 +55,10 @@ COMMANDS = {
     "exec": (
         "execute:execute",
         "Run a command in a runner; its exit code becomes this command's.",
+    ),
+    "logs": (
+        "logs:logs",
+        "Show what runners wrote: their agents, their kernels, the other containers of their pods.",
     ),
     "port": ("port:port", "Serve ports of a runner on this machine until Ctrl-C."),
     "attach": ("attach:attach", "Serve the kernel of a runner to local clients until Ctrl-C."),
@@ -113,4 +119,7 @@ def _options(
 
 def main() -> None:
     """The console script ``gra`` and ``python -m gra_provisioner``."""
+    words = sys.argv[1:]
+    if wants_json(words):
+        run(typer.main.get_command(app), words)
     app(prog_name="gra")

@@ -18,7 +18,6 @@ import pexpect
 import pytest
 
 from tests.support.cli import GRA, gra, read_line, stop
-from tests.support.processes import is_running
 from tests.support.runners import Runners
 from tests.support.waiting import until
 
@@ -185,7 +184,12 @@ def test_a_reader_that_has_enough_ends_the_command(runner: str) -> None:
     process.stdout.close()
 
     assert process.wait(_BOUND) == 128 + signal.SIGPIPE
-    until(lambda: not is_running(pid), "the command to be hung up on")
+    until(lambda: not _runs(runner, pid), "the command to be hung up on")
+
+
+def _runs(runner: str, pid: int) -> bool:
+    """Whether the process with this id in the runner, which may have ids of its own, is there."""
+    return _exec(runner, "--", "sh", "-c", f"kill -0 {pid}").returncode == 0
 
 
 def _waiting(runner: str, on_interrupt: str) -> subprocess.Popen[bytes]:
@@ -333,7 +337,7 @@ def test_a_command_whose_runner_is_deleted_says_so(runners: Runners) -> None:
         (["-e", "=x", "runner-1", "--", "true"], "names no variable"),
         (["-e", "NOT_SET_HERE", "runner-1", "--", "true"], "NAME=VALUE"),
         (["-t", "runner-1", "--", "true"], "needs a terminal"),
-        (["-t", "--json", "runner-1", "--", "true"], "--tty or --json"),
+        (["-t", "--json", "runner-1", "--", "true"], "--tty, --json or --stream"),
         (["-f", "-", "-i", "runner-1"], "either the code"),
         (["-f", "/no/such/file.py", "runner-1"], "/no/such/file.py: No such file"),
     ],
@@ -424,7 +428,7 @@ def test_a_command_that_is_kept_goes_on_when_gra_ends(runner: str, how: signal.S
         until(
             lambda: _exec(runner, "--", *sleeping).stdout == b"sleep 1000 ", "the end of its output"
         )
-    assert _exec(runner, "--", "kill", pid).returncode == 0
+    assert _exec(runner, "--", "sh", "-c", f"kill {pid}").returncode == 0
 
 
 @_CODE

@@ -25,6 +25,7 @@ from gra_provisioner.cli.output import (
     runner_details,
 )
 from gra_provisioner.cli.stopping import Stop, Stopper
+from gra_provisioner.cli.usage import wants_json
 from gra_provisioner.errors import ConfigError, GraError, RunnerNotFound
 from gra_provisioner.runner import KernelState, Runner, RunnerLabels, RunnerStatus, Usage
 
@@ -318,3 +319,53 @@ async def test_what_goes_wrong_while_cleaning_up_is_raised() -> None:
 
     with pytest.raises(RunnerNotFound):
         await stopper.until(work())
+
+
+# -- wrong usage, for programs ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "is_json"),
+    [
+        (["list", "--json"], True),
+        (["list", "-o", "json"], True),
+        (["list", "-ojson"], True),
+        (["list", "--output", "json"], True),
+        (["list", "--output=json"], True),
+        (["exec", "--stream", "runner-1"], True),
+        (["exec", "runner-1", "--", "gra", "list", "--json"], False),
+        (["list", "-o", "yaml"], False),
+        (["json"], False),
+        ([], False),
+    ],
+)
+def test_a_command_line_tells_whether_it_asks_for_json(words: list[str], is_json: bool) -> None:
+    assert wants_json(words) is is_json
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["get", "--json"], "NAME"),
+        (["lst", "--json"], "lst"),
+        (["list", "--json", "--colour"], "--colour"),
+        (["create", "--json", "--gpu", "x"], "--gpu"),
+        (["delete", "--json"], "--all"),
+        (["exec", "--stream", "--json", "runner-1", "--", "x"], "--stream"),
+    ],
+)
+def test_wrong_usage_is_json_for_who_asks_for_json(words: list[str], said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "gra_provisioner", *words],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    error = json.loads(done.stderr)
+    assert set(error) == {"reason", "message", "hint", "details"}
+    assert error["reason"] == "WrongUsage"
+    assert said in error["message"]
+    assert "--help" in error["hint"]
