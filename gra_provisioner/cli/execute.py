@@ -3,40 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import dataclasses
-import os
-import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from ..execution import KILLED_AFTER, Ended
 from .exec_output import JsonLines, SameStreams, Sink
+from .foreground import Foreground, terminal_size
 from .launch_options import variable
 from .options import JsonOption, RunnerName
 from .output import print_json, reported_errors
 from .runners import open_service
-from .stopping import handle_signals
 
 if TYPE_CHECKING:
     from ..service import RunnerService
     from ..tunnel.process import RemoteProcess
 
 T = TypeVar("T")
-
-_BLOCK = 1 << 16
-# Of Ctrl-C that a command may ignore.
-_PATIENCE = 2
-# What shells say of a program whose output nobody reads any more.
-_BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
 @dataclass(frozen=True)
@@ -193,7 +182,7 @@ async def _to_json(request: _Command, timeout: float | None, limit: int) -> int:
 async def _live(request: _Command, timeout: float | None, sink: Sink) -> int:
     """Run it with its output on ours as it comes."""
     async with open_service() as service, _started(service, request) as process:
-        run = _Run(process, request.runner, sink)
+        run = Foreground(process, request.runner, sink)
         run.take_signals(keep=request.keep)
         if request.tty:
             run.follow_size()
@@ -222,18 +211,9 @@ def _started(
         request.argv,
         env=request.env,
         cwd=request.cwd,
-        tty=_size() if request.tty else None,
+        tty=terminal_size() if request.tty else None,
         keep_running=request.keep,
     )
-
-
-def _size() -> tuple[int, int]:
-    try:
-        columns, rows = os.get_terminal_size(0)
-    except OSError:
-        columns = rows = 0
-    # A pseudo-terminal whose size nobody has set says 0.
-    return rows or 24, columns or 80
 
 
 @contextlib.contextmanager
@@ -248,125 +228,3 @@ def _raw_terminal() -> Iterator[None]:
         yield
     finally:
         termios.tcsetattr(0, termios.TCSADRAIN, before)
-
-
-class _Run:
-    """A process that has this one's stdin, stdout, stderr and signals."""
-
-    def __init__(self, process: RemoteProcess, runner: str, sink: Sink) -> None:
-        self._process = process
-        self._runner = runner
-        self._sink = sink
-        self._loop = asyncio.get_running_loop()
-        self._started = self._loop.time()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._interrupts = 0
-        self._timed_out = False
-        self._hung_up: asyncio.Future[int] = self._loop.create_future()
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something beside; an error of it ends the run."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._on_done)
-
-    def _on_done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not self._hung_up.done():
-            self._hung_up.set_exception(error)
-
-    def take_signals(self, *, keep: bool) -> None:
-        """Pass on what this process is told; a hang-up ends it here, and so there.
-
-        What is to be kept is left at a SIGTERM, too.
-        """
-        leave = partial(self._hang_up, 128 + signal.SIGTERM)
-        handle_signals(
-            {
-                signal.SIGINT: self._on_interrupt,
-                signal.SIGTERM: leave if keep else self._pass_on_term,
-                signal.SIGHUP: lambda: self._hang_up(128 + signal.SIGHUP),
-            }
-        )
-
-    def _pass_on_term(self) -> None:
-        self.spawn(self._process.signal(signal.SIGTERM))
-
-    def follow_size(self) -> None:
-        """Tell the command's terminal when ours changes its size."""
-        resized = lambda: self.spawn(self._process.resize(*_size()))  # noqa: E731
-        handle_signals({signal.SIGWINCH: resized})
-
-    def time_out(self) -> None:
-        """End the command: SIGTERM, SIGKILL 5 s later."""
-        self._timed_out = True
-        self.spawn(self._process.signal(signal.SIGTERM))
-        self._loop.call_later(KILLED_AFTER, self._kill)
-
-    def _kill(self) -> None:
-        if not self._hung_up.done():
-            self.spawn(self._process.signal(signal.SIGKILL))
-
-    def _on_interrupt(self) -> None:
-        self._interrupts += 1
-        if self._interrupts > _PATIENCE:
-            self._kill()
-            return
-        self.spawn(self._process.signal(signal.SIGINT))
-        if self._interrupts == _PATIENCE:
-            typer.echo("Ctrl-C once more kills it.", err=True)
-
-    def _hang_up(self, exit_code: int) -> None:
-        if not self._hung_up.done():
-            self._hung_up.set_result(exit_code)
-
-    async def give(self, data: bytes) -> None:
-        """All of the command's stdin."""
-        await self._process.write(data)
-        self._process.finish()
-
-    def feed(self) -> None:
-        """Pass our stdin on, in a thread that may stay in its read at the end."""
-        while True:
-            try:
-                data = os.read(0, _BLOCK)
-            except OSError:
-                # A terminal that is gone.
-                data = b""
-            work = self._process.write(data) if data else self._finish()
-            try:
-                asyncio.run_coroutine_threadsafe(work, self._loop).result()
-            except (RuntimeError, concurrent.futures.CancelledError):
-                # The loop has ended, with the command.
-                work.close()
-                return
-            if not data:
-                return
-
-    async def _finish(self) -> None:
-        self._process.finish()
-
-    async def to_end(self) -> int:
-        """Print until the command has ended; the exit code for this one."""
-        printing = asyncio.create_task(self._print())
-        try:
-            await asyncio.wait((printing, self._hung_up), return_when="FIRST_COMPLETED")
-            if not printing.done():
-                return self._hung_up.result()
-            return await printing
-        finally:
-            printing.cancel()
-            self._hung_up.cancel()
-
-    async def _print(self) -> int:
-        try:
-            while (piece := await self._process.read()) is not None:
-                # Whoever reads slowly holds the command up, not the connection.
-                await self._loop.run_in_executor(None, self._sink.take, piece)
-            seconds = self._loop.time() - self._started
-            end = Ended(self._runner, await self._process.wait(), seconds, self._timed_out)
-            await self._loop.run_in_executor(None, self._sink.end, end)
-        except BrokenPipeError:
-            return _BROKEN_PIPE
-        return end.exit_code
