@@ -174,6 +174,19 @@ class KernelDied(GraError):
     exit_code = 6
 
 
+class LogUnavailable(GraError):
+    """A runner has no log that can be read: it is starting, or the log went before the runner."""
+
+    reason = "LogUnavailable"
+
+
+class UnknownLogSource(GraError):
+    """A source of lines was named that the runner does not have."""
+
+    reason = "UnknownLogSource"
+    exit_code = 2
+
+
 class RunnerEnded(GraError):
     """The runner ended: by its TTL, by deletion, or because its agent was killed."""
 

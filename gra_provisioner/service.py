@@ -12,13 +12,28 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .agent.kernel import CHANNELS
 from .attachment import Attachment, start_kernel
-from .backends.base import Backend, PhaseCallback, ignore_phase
+from .backends.base import (
+    Backend,
+    NoticeCallback,
+    PhaseCallback,
+    ignore_notice,
+    ignore_phase,
+)
 from .backends.choice import choose
 from .backends.local import LocalBackend
 from .backends.service_account import in_cluster
@@ -30,6 +45,8 @@ from .errors import (
     Unreachable,
 )
 from .execution import LIMIT, Ended, Execution
+from .log_streams import as_they_come, by_time
+from .logs import LogLine, LogQuery
 from .owner import this_owner
 from .profiles import Config
 from .runner import (
@@ -208,6 +225,10 @@ class RunnerService:
                     shown.add(key)
                     yield Change(kind, runner)
 
+    async def check(self) -> None:
+        """Raise what keeps the backend from being used, as :meth:`.backends.base.Backend.check`."""
+        await self._backend.check()
+
     async def get(self, name: str, *, inspect: bool = True) -> Runner:
         """One runner, with what only its agent knows unless not to ``inspect``.
 
@@ -215,6 +236,25 @@ class RunnerService:
         """
         runner = await self._backend.get(name)
         return await self._inspect(runner) if inspect else runner
+
+    async def logs(
+        self,
+        names: Sequence[str],
+        query: LogQuery,
+        on_notice: NoticeCallback = ignore_notice,
+    ) -> AsyncGenerator[LogLine, None]:
+        """What runners wrote: of several by time or, if they are followed, as it comes.
+
+        Ends when the runners have, if they are followed; closing it ends everything.  Raises
+        :class:`~.errors.RunnerNotFound` before it yields anything, and what
+        :meth:`.backends.base.Backend.logs` does: one of several that fails ends the others.
+        """
+        runners = [await self._backend.get(name) for name in dict.fromkeys(names)]
+        streams = [self._backend.logs(runner, query, on_notice) for runner in runners]
+        merged = as_they_come(streams) if query.follow else by_time(streams)
+        async with contextlib.aclosing(merged):
+            async for line in merged:
+                yield line
 
     async def delete(self, name: str | Runner, grace: float = 5.0, *, wait: bool = True) -> None:
         """End a runner and remove what it left.
@@ -318,6 +358,35 @@ class RunnerService:
         attachment = Attachment(runner, kernel, lambda: self.delete(runner))
         attachment.kernel_name = labels.kernel_name or ""
         return attachment
+
+    async def start(
+        self,
+        spec: RunnerSpec,
+        labels: RunnerLabels,
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        on_phase: PhaseCallback = log_phase,
+    ) -> Runner:
+        """Start a runner that goes on without a client: with its kernel, if it is to have one.
+
+        Returns when that, or else the agent, has answered.  ``env`` is added to the profile's,
+        ``cwd`` is where the kernel of a local runner works.  Nothing is left behind if it fails or
+        is cancelled.
+        """
+        if spec.kernel_argv:
+            attachment = await self.launch(spec, labels, env=env, cwd=cwd, on_phase=on_phase)
+            runner = attachment.runner
+            done: Callable[[], Awaitable[None]] = attachment.close
+        else:
+            runner = await self.create(spec, labels, on_phase)
+            done = partial(self.answered, runner)
+        try:
+            await done()
+        except BaseException:
+            await self._withdraw(runner)
+            raise
+        return runner
 
     @contextlib.asynccontextmanager
     async def process(

@@ -22,10 +22,15 @@ class Log:
         self._size = os.fstat(self._fd).st_size if path else 0
 
     def line(self, text: str, source: str = "agent") -> None:
-        """Write one line.  A log that cannot be written (disk full) never stops the agent."""
+        """Write one line.  A log that cannot be written (disk full) never stops the agent.
+
+        A text with line feeds makes several, each with the stamp: a reader takes what has one for
+        the agent's word of who wrote it.
+        """
         now = time.time()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
-        data = f"{stamp}.{int(now % 1 * 1000):03d}Z {source}: {text}\n"
+        begin = f"{stamp}.{int(now % 1 * 1000):03d}Z {source}: "
+        data = begin + text.replace("\n", "\n" + begin) + "\n"
         raw = data.encode("utf-8", "backslashreplace")
         try:
             if self._path and self._size + len(raw) > self._limit:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
+from ..logs import LogLine, LogQuery
 from ..runner import Change, Runner, RunnerLabels, RunnerSpec
 from ..selection import Selection
 
@@ -19,6 +20,14 @@ PhaseCallback = Callable[[str, str], None]
 
 def ignore_phase(phase: str, message: str) -> None:
     """A :data:`PhaseCallback` for callers that show no progress."""
+
+
+# Told what is being waited for, as a sentence, when that changes.
+NoticeCallback = Callable[[str], None]
+
+
+def ignore_notice(message: str) -> None:
+    """A :data:`NoticeCallback` for callers that show none."""
 
 
 class Backend(Protocol):
@@ -46,6 +55,14 @@ class Backend(Protocol):
         """
         ...
 
+    async def check(self) -> None:
+        """Raise what keeps runners from being made and listed just now, if anything is known to.
+
+        A :class:`~gra_provisioner.errors.BackendError`, or for credentials that cannot be read a
+        :class:`~gra_provisioner.errors.ConfigError`.
+        """
+        ...
+
     async def get(self, name: str) -> Runner:
         """The runner of that name.  Raises :class:`~gra_provisioner.errors.RunnerNotFound`."""
         ...
@@ -68,6 +85,20 @@ class Backend(Protocol):
         Of changes that come faster than they are taken the last one of each runner is told.  A
         backend that cannot be asked for a while tells its runners as ``UNKNOWN``.  Raises
         :class:`~gra_provisioner.errors.BackendError` where there has never been a list.
+        """
+        ...
+
+    def logs(
+        self, runner: Runner, query: LogQuery, on_notice: NoticeCallback = ignore_notice
+    ) -> AsyncGenerator[LogLine, None]:
+        """What the runner wrote, by time, and if it is followed what it writes, as it comes.
+
+        Of one that is followed, the end of the runner ends it; a connection that drops meanwhile
+        loses no line and repeats none.  Raises :class:`~gra_provisioner.errors.RunnerNotFound`,
+        :class:`~gra_provisioner.errors.UnknownLogSource`, for a runner that has no log
+        :class:`~gra_provisioner.errors.LogUnavailable` (of one that is starting and followed it is
+        waited for) or :class:`~gra_provisioner.errors.RunnerStartError`, or another
+        :class:`~gra_provisioner.errors.BackendError`.
         """
         ...
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import pwd
@@ -33,11 +34,13 @@ from typing import Any
 
 from .. import agent as agent_package
 from ..errors import RunnerEnded, RunnerNotFound, RunnerStartError, StateFolderError, Unreachable
+from ..logs import LogLine, LogQuery
 from ..runner import Change, ChangeKind, Runner, RunnerLabels, RunnerSpec, RunnerStatus
 from ..selection import Selection
 from . import process
-from .base import PhaseCallback, ignore_phase
+from .base import NoticeCallback, PhaseCallback, ignore_notice, ignore_phase
 from .changes import Changes
+from .local_logs import local_logs
 
 # An agent is an interpreter that starts and listens; one that takes longer has a reason.
 _START_WITHIN = 20.0
@@ -122,6 +125,15 @@ class LocalBackend:
             raise
         return self._runner(record, folder)
 
+    async def check(self) -> None:
+        """See :meth:`.base.Backend.check`.  Makes no folder that is not there."""
+        folder = self._folder
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        if not (folder.is_dir() and os.access(folder, os.R_OK | os.W_OK | os.X_OK)):
+            number = errno.EACCES if folder.is_dir() else errno.ENOTDIR
+            raise _unusable(folder, OSError(number, os.strerror(number)))
+
     async def get(self, name: str) -> Runner:
         """See :meth:`.base.Backend.get`."""
         record = self._read(name)
@@ -157,6 +169,24 @@ class LocalBackend:
                 synced = True
                 yield Change(ChangeKind.SYNCED)
             await asyncio.sleep(_LOOK_EVERY)
+
+    async def logs(
+        self, runner: Runner, query: LogQuery, on_notice: NoticeCallback = ignore_notice
+    ) -> AsyncGenerator[LogLine, None]:
+        """See :meth:`.base.Backend.logs`."""
+        folder = self._folder / runner.name
+
+        def status() -> RunnerStatus | None:
+            record = self._read(runner.name)
+            if record is None or record["uid"] != runner.uid:
+                return None
+            return self._status(record, folder)[0]
+
+        lines = local_logs(folder, runner.name, query, status, on_notice)
+        with _state_errors(folder):
+            async with contextlib.aclosing(lines):
+                async for line in lines:
+                    yield line
 
     async def delete(self, runner: Runner, *, grace: float = 5.0, wait: bool = True) -> None:
         """See :meth:`.base.Backend.delete`.  Always waits: nobody else would kill it in the end."""

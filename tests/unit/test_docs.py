@@ -447,6 +447,8 @@ def _requests_of_the_backend() -> Iterator[tuple[str, str]]:
                 yield verbs.get(words[0]) or ("get" if words[2:] else "list"), words[1]
             elif node.func.attr == "watch":
                 yield "watch", words[0]
+            elif node.func.attr == "log":
+                yield "get", "pods/log"
 
 
 def test_the_role_allows_what_the_backend_asks_for_and_no_more() -> None:

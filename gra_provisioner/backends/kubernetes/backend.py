@@ -17,9 +17,10 @@ from typing import Any
 
 from ...archive import archive_digest, build_agent_archive
 from ...errors import ClusterRefused, RunnerNotFound
+from ...logs import LogLine, LogQuery
 from ...runner import Change, ChangeKind, Runner, RunnerLabels, RunnerSpec, RunnerStatus
 from ...selection import Selection, by_number
-from ..base import PhaseCallback, ignore_phase
+from ..base import NoticeCallback, PhaseCallback, ignore_notice, ignore_phase
 from ..changes import Changes
 from .cluster import Cluster, acquire
 from .creation import create_pod, is_provided, not_accepted, provide_agent, withdraw
@@ -28,6 +29,7 @@ from .deletion import delete_pod, look_again, prune, until_gone
 from .dialling import Dialler, events_of
 from .kubeconfig import Target
 from .launch import Launch
+from .logs import pod_logs
 from .manifest import agent_name
 from .naming import MANAGED_BY, OWNER, PROFILE, label_value, runner_from_pod
 from .phases import launch_progress
@@ -127,6 +129,14 @@ class KubernetesBackend:
         self._prune_soon(cluster)
         return runner
 
+    async def check(self) -> None:
+        """See :meth:`..base.Backend.check`."""
+        cluster = await self._open()
+        await cluster.pods.synced()
+        trouble = cluster.pods.trouble
+        if trouble is not None:
+            raise trouble
+
     async def get(self, name: str) -> Runner:
         """See :meth:`..base.Backend.get`."""
         cluster = await self._open()
@@ -220,6 +230,15 @@ class KubernetesBackend:
                     await bounded(stirred.wait(), _LOOK_EVERY)
                 # Many pods change at once when a node is lost: they are told together.
                 await asyncio.sleep(_GATHERED)
+
+    async def logs(
+        self, runner: Runner, query: LogQuery, on_notice: NoticeCallback = ignore_notice
+    ) -> AsyncGenerator[LogLine, None]:
+        """See :meth:`..base.Backend.logs`."""
+        cluster = await self._open()
+        async with contextlib.aclosing(pod_logs(cluster, runner, query, on_notice)) as lines:
+            async for line in lines:
+                yield line
 
     async def delete(self, runner: Runner, *, grace: float = 5.0, wait: bool = True) -> None:
         """See :meth:`..base.Backend.delete`."""

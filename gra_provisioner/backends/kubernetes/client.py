@@ -138,6 +138,28 @@ class Client:
             while (line := await response.content.readline()).endswith(b"\n"):
                 yield self._decoded(line)
 
+    @contextlib.asynccontextmanager
+    async def log(
+        self, name: str, query: Sequence[tuple[str, str]], silence: float
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """One request for ``pods/NAME/log``: entered once it is accepted, with what comes of it.
+
+        A connection on which nothing comes for ``silence`` seconds is taken for dead.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_WITHIN, sock_read=silence)
+        response = await self._send(
+            "GET", "pods", name, query, None, "application/json", timeout, subresource="log"
+        )
+        try:
+            yield self._blocks(response)
+        finally:
+            response.close()
+
+    async def _blocks(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        with self._translated():
+            async for block in response.content.iter_any():
+                yield block
+
     async def websocket(
         self,
         name: str,
@@ -186,15 +208,19 @@ class Client:
         body: Mapping[str, Any] | None,
         content_type: str,
         timeout: aiohttp.ClientTimeout,
+        subresource: str = "",
     ) -> aiohttp.ClientResponse:
-        path = f"{resource}/{quote(name, safe='')}" if name else resource
+        path = "/".join(filter(None, (resource, quote(name, safe=""), subresource)))
+        asked_for = f"{resource}/{subresource}" if subresource else resource
 
         async def attempt(api: ApiClient) -> aiohttp.ClientResponse:
             url, headers = await self._prepared(api, method, path, query)
+            # As kubectl's: a log is plain text.
+            headers.update({"Accept": "application/json, */*", "Content-Type": content_type})
             answer = await api.rest_client.request(
                 method,
                 url,
-                headers={**headers, "Accept": "application/json", "Content-Type": content_type},
+                headers=headers,
                 body=body,
                 _request_timeout=timeout,
             )
@@ -203,7 +229,7 @@ class Client:
                 return response
             text = await response.text(errors="replace")
             verb = _VERBS.get(method) or ("get" if name else "list")
-            raise self._refused(response.status, text, verb, resource)
+            raise self._refused(response.status, text, verb, asked_for)
 
         return await self._admitted(attempt)
 

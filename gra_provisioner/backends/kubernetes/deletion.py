@@ -123,11 +123,12 @@ def is_prunable(pod: Mapping[str, Any], now: float) -> bool:
         times += [epoch(change, "lastTransitionTime") for change in changes]
         return now - max([time for time in times if time], default=created) > _KEEP_FINISHED
     if phase == "Pending":
-        return now - created > _start_timeout(pod) + _ABANDONED_AFTER
+        return now - created > start_timeout(pod) + _ABANDONED_AFTER
     return False
 
 
-def _start_timeout(pod: Mapping[str, Any]) -> float:
+def start_timeout(pod: Mapping[str, Any]) -> float:
+    """How long its start may take, in seconds, as its maker has noted."""
     try:
         return float(text(pod, "metadata", "annotations", START_TIMEOUT))
     except ValueError:

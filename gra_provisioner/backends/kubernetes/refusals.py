@@ -201,6 +201,12 @@ _RBAC = re.compile(
 )
 # What a subresource that is a websocket wants: get up to Kubernetes 1.34, create from 1.35 on.
 _TO_CONNECT = ("get", "create")
+# A subresource that is none.
+_LOG = "pods/log"
+
+
+def _verbs(verb: str, resource: str) -> Sequence[str]:
+    return _TO_CONNECT if "/" in resource and resource != _LOG else (verb,)
 
 
 def _forbidden(request: _Request) -> Explanation:
@@ -209,7 +215,8 @@ def _forbidden(request: _Request) -> Explanation:
         hint = "Ask the cluster's administrator."
         if "/" in request.resource and not text(request.body, "message"):
             # Something on the way has kept what the API server said.
-            role = _role(_TO_CONNECT, request.resource, "", request.namespace)
+            verbs = _verbs(request.verb, request.resource)
+            role = _role(verbs, request.resource, "", request.namespace)
             hint = f"Most likely the user lacks this rule, in a Role that is bound to it:\n{role}"
         return explain(
             Reason.FORBIDDEN,
@@ -219,7 +226,7 @@ def _forbidden(request: _Request) -> Explanation:
         )
     user, namespace = match["user"] or request.user, match["namespace"]
     where = f"in the namespace {namespace!r}" if namespace else "in the whole cluster"
-    verbs = _TO_CONNECT if "/" in match["resource"] else (match["verb"],)
+    verbs = _verbs(match["verb"], match["resource"])
     whom = f"The user {user!r}" if user else "Whoever the credentials name"
     return explain(
         Reason.FORBIDDEN,
@@ -285,6 +292,8 @@ def _conflict(request: _Request) -> Explanation:
 
 
 def _invalid(request: _Request) -> Explanation:
+    if request.resource == _LOG:
+        return explain(Reason.REQUEST_REFUSED, f"The log cannot be read: {quote(request.sentence)}")
     causes = mappings(request.body, "details", "causes")
     fields = list(dict.fromkeys(field for cause in causes if (field := text(cause, "field"))))
     named = f" ({', '.join(fields)})" if fields else ""
