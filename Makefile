@@ -57,6 +57,10 @@ format: env  ## Format the code and repair what ruff can
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
+.PHONY: schemas
+schemas: env  ## Write docs/schemas anew: JSON Schemas of what gra prints with --json
+	@$(BIN)/python -m tools.schemas
+
 .PHONY: lock
 lock:  ## Renew requirements/*.txt: the newest versions that pyproject.toml allows
 	@$(BOOTSTRAP) uv pip compile pyproject.toml --group dev --universal --python-version 3.10 \

@@ -7,9 +7,14 @@ module may use the standard library only.
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 __version__ = "0.1.0"
 
 
-def _jupyter_server_extension_points() -> list[dict[str, str]]:
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:
     """Where the server extension is.  Called by Jupyter servers that have it enabled."""
-    return [{"module": "gra_provisioner.server"}]
+    # Whoever imports any part of this package does not thereby import the server's.
+    points: list[dict[str, Any]] = importlib.import_module(".server", __name__).extension_points()
+    return points

@@ -239,17 +239,19 @@ class RunnerService:
 
     async def logs(
         self,
-        names: Sequence[str],
+        names: Sequence[str | Runner],
         query: LogQuery,
         on_notice: NoticeCallback = ignore_notice,
     ) -> AsyncGenerator[LogLine, None]:
         """What runners wrote: of several by time or, if they are followed, as it comes.
 
+        Given a :class:`Runner`, another one under its name is not meant.
         Ends when the runners have, if they are followed; closing it ends everything.  Raises
         :class:`~.errors.RunnerNotFound` before it yields anything, and what
         :meth:`.backends.base.Backend.logs` does: one of several that fails ends the others.
         """
-        runners = [await self._backend.get(name) for name in dict.fromkeys(names)]
+        meant = {_name_of(name): name for name in names}.values()
+        runners = [await self._backend.get(n) if isinstance(n, str) else n for n in meant]
         streams = [self._backend.logs(runner, query, on_notice) for runner in runners]
         merged = as_they_come(streams) if query.follow else by_time(streams)
         async with contextlib.aclosing(merged):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -20,20 +20,48 @@ from .fields import Table
 
 # What pydantic's types of error ask for, in the words of the file's author.
 _RULES = {
+    "missing": "must be given",
     "model_type": "must be a table",
     "dict_type": "must be a table",
     "tuple_type": "must be a list",
+    "list_type": "must be a list",
     "string_type": "must be a text in quotes",
     "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a number",
+    "greater_than": "must be more than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "too_short": "must have at least {min_length}",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_pattern_mismatch": "must match {pattern}",
+}
+# The same of JSON, which has other words for its types.
+JSON_RULES = {
+    **_RULES,
+    "model_type": "must be an object",
+    "dict_type": "must be an object",
+    "tuple_type": "must be an array",
+    "list_type": "must be an array",
+    "string_type": "must be a string",
 }
 
 _Model = TypeVar("_Model", bound=Table)
 
 
-def validated(model: type[_Model], data: Any, source: str, *, names: bool = True) -> _Model:
+def validated(
+    model: type[_Model],
+    data: Any,
+    source: str,
+    *,
+    names: bool = True,
+    rules: Mapping[str, str] = _RULES,
+) -> _Model:
     """One layer, checked.  ``names``: whether errors name the field besides the source.
 
-    Raises :class:`~gra_provisioner.errors.ConfigError` with all that is wrong, a line each.
+    ``rules`` are what errors ask for, by pydantic's types of error.  Raises
+    :class:`~gra_provisioner.errors.ConfigError` with all that is wrong, a line each.
     """
     try:
         return model.model_validate(data)
@@ -42,7 +70,7 @@ def validated(model: type[_Model], data: Any, source: str, *, names: bool = True
     # Outside of the handler: pydantic's exception holds the values, secrets included.
     lines, hints, fields = [], [], []
     for problem in problems:
-        path, given, rule, hint = _explained(problem)
+        path, given, rule, hint = _explained(problem, rules)
         fields.append(path)
         subject = ": ".join(part for part in (source, path) if part) if names else source
         lines.append(f"{subject} is {given}, {rule}" if given else f"{subject}: {rule}")
@@ -55,7 +83,7 @@ def validated(model: type[_Model], data: Any, source: str, *, names: bool = True
     )
 
 
-def _explained(problem: ErrorDetails) -> tuple[str, str, str, str]:
+def _explained(problem: ErrorDetails, rules: Mapping[str, str]) -> tuple[str, str, str, str]:
     """One of pydantic's errors as (dotted path, value as shown or "", rule, hint)."""
     context = problem.get("ctx", {})
     location = [part for part in problem["loc"] if part != "[key]"]
@@ -66,13 +94,16 @@ def _explained(problem: ErrorDetails) -> tuple[str, str, str, str]:
         location, given = [*location, name], None
         rule = f"unknown field; allowed: {', '.join(allowed)}"
         hint = nearest(name, allowed)
+    elif kind == "wrong_field":
+        location, given = [*location, context["field"]], None
+        rule = context["rule"]
     elif kind == "literal_error":
         rule = f"must be {context['expected']}".replace("'", '"')
         hint = nearest(str(given), re.findall("'([^']*)'", context["expected"]))
     elif kind == "value_error":
         rule = str(context["error"])
     else:
-        rule = _RULES.get(kind, problem["msg"])
+        rule = rules.get(kind, "").format(**context) or problem["msg"]
     path = ""
     for part in location:
         path += f"[{part}]" if isinstance(part, int) else f".{part}"

@@ -1,24 +1,16 @@
 """gra in a Jupyter server: the server extension ``gra_provisioner``.
 
-Importing this package does not import the server.
+It registers Jupyter events about runners (:mod:`.events`) and serves the REST API
+(:mod:`.operations`).  Importing this package does not import the server.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from . import events
-
-if TYPE_CHECKING:
-    from jupyter_server.serverapp import ServerApp
+from typing import Any
 
 
-def _load_jupyter_server_extension(serverapp: ServerApp) -> None:
-    """Called by the server before it listens.
+def extension_points() -> list[dict[str, Any]]:
+    """Where the extension is.  Called by Jupyter servers that have it enabled."""
+    from .extension import GraExtension
 
-    Listeners attach only to the schemas that are known when they connect, so the first launch
-    would be too late to register these.
-    https://jupyter-server.readthedocs.io/en/latest/developers/extensions.html
-    """
-    if serverapp.event_logger is not None:
-        events.register(serverapp.event_logger)
+    return [{"module": __name__, "app": GraExtension}]

@@ -1,0 +1,132 @@
+"""Runners: see :class:`gra_provisioner.runner.Runner`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from ..runner import ChangeKind, KernelState, RunnerStatus
+from .base import Document
+
+
+class Usage(Document):
+    """What a runner uses now. All null if it was not asked, or did not answer."""
+
+    cpu: float | None = Field(description="Processors in use since the last look.")
+    memory: int | None = Field(description="Memory in use, in bytes.")
+    memory_limit: int | None = Field(description="How much it may use, in bytes.")
+
+
+class Runner(Document):
+    """A runner: a process on this machine, or a pod, in which a kernel runs."""
+
+    name: str = Field(
+        description="Its name. It can be used again once the runner is deleted.",
+        examples=["runner-1"],
+    )
+    uid: str = Field(description="Its identity, never used again.")
+    backend: str = Field(description="Where it runs: local or kubernetes.")
+    profile: str = Field(description="The profile that it was made by.")
+    created: float = Field(description="When it was made, in seconds since the epoch (UTC).")
+    status: RunnerStatus = Field(
+        description="starting; running; ended: by itself, reason and message say why; lost: its "
+        "process is gone without a word; unknown: it cannot be asked now, which is not dead."
+    )
+    kernel: KernelState = Field(
+        description="What its kernel does. unknown if the runner was not asked."
+    )
+    clients: int | None = Field(
+        description="How many clients are connected to it. Null if it was not asked."
+    )
+    usage: Usage
+    reason: str = Field(
+        description="Why it ended, or why its kernel died, for programs. Empty if neither."
+    )
+    message: str = Field(description="The same in sentences; while it starts, what it waits for.")
+    hint: str = Field(description="What can be done about it.")
+    phase: str = Field(
+        description="How far a start has come: queued, scheduling, mounting, pulling, starting or "
+        "ready. Empty once it runs."
+    )
+    node: str = Field(description="The node that a pod is on. Empty for others.")
+    pid: int | None = Field(description="The process id of a local runner's agent.")
+    owner: str = Field(description="Whose it is.")
+    kernel_id: str | None = Field(description="The id of the kernel that it was made for.")
+    kernel_name: str | None = Field(description="The name of that kernel's kernelspec.")
+    notebook: str | None = Field(description="The path of the notebook that it was made for.")
+    client_host: str | None = Field(description="The host that it was made from.")
+    labels: dict[str, str] = Field(description="The labels of its profile and of its launch.")
+
+
+class Phase(Document):
+    """One phase of a launch."""
+
+    phase: str = Field(description="Its name: queued, scheduling, pulling, starting, kernel, …")
+    seconds: float = Field(description="How long it took, in seconds.")
+    message: str = Field(description="The last thing that was said in it.")
+
+
+class RunnerWithReason(Runner):
+    """A runner, and why it is where it is."""
+
+    backend_reason: str = Field(description="Why this backend was chosen.")
+
+
+class LaunchedRunner(RunnerWithReason):
+    """A runner that was just made."""
+
+    phases: list[Phase] = Field(description="What its start went through, in order.")
+
+
+class SeenRunner(Runner):
+    """A runner as one owner sees it."""
+
+    mine: bool = Field(description="Whether it is the asking server's owner's.")
+
+
+class SeenRunnerWithReason(SeenRunner):
+    """A runner as one owner sees it, and why it is where it is."""
+
+    backend_reason: str = Field(description="Why this backend was chosen.")
+
+
+class MadeRunner(SeenRunnerWithReason):
+    """A runner that was just made, as its owner sees it."""
+
+    phases: list[Phase] = Field(description="What its start went through so far, in order.")
+
+
+class RunnerList(Document):
+    """Runners, and whose eyes they are seen with."""
+
+    runners: list[SeenRunner]
+    backend: str = Field(description="Where runners are made: local or kubernetes.")
+    backend_reason: str = Field(description="Why this backend was chosen.")
+    owner: str = Field(description="The owner of the runners that this server makes.")
+    other_owners: Literal["hidden", "visible", "managed"] = Field(
+        description="What this server lets be done with other owners' runners: nothing, see them, "
+        "or all that can be done with one's own."
+    )
+
+
+class DeletedRunners(Document):
+    """Runners that were deleted."""
+
+    deleted: list[str] = Field(description="Their names.")
+
+
+class Change(Document):
+    """What became of a runner."""
+
+    kind: ChangeKind = Field(
+        description="added, modified or deleted; synced: all that there were when the watch began "
+        "have been told."
+    )
+    runner: Runner | None = Field(
+        description="The runner, one that is gone as it was last. Null if synced."
+    )
+
+
+class Synced(Document):
+    """All runners that there were when the watch began have been told."""
