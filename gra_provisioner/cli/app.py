@@ -7,6 +7,7 @@ table below, which scripts may rely on.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -42,6 +43,10 @@ COMMANDS = {
         "create:create",
         "Start a runner that stays when this command has ended, and print its name.",
     ),
+    "run": (
+        "run:run",
+        "Run a notebook, or Python code, on a runner of its own, which is then deleted.",
+    ),
     "list": ("listing:list_runners", "Show your runners, ended and lost ones included."),
     "get": ("runners:get_runner", "Show everything that is known of one runner."),
     "delete": (
@@ -74,6 +79,7 @@ COMMANDS = {
         "completion:completion",
         "Print a shell's script that completes commands, options and names.",
     ),
+    "tool": ("tool:tool", "Describe functions for AI tools, or call one."),
     "version": ("version:version", "Show the version of gra, and of the Python that it runs on."),
     "kernelspec": (
         "kernelspec:app",
@@ -119,7 +125,11 @@ def _options(
 
 def main() -> None:
     """The console script ``gra`` and ``python -m gra_provisioner``."""
-    words = sys.argv[1:]
+    run_command(sys.argv[1:])
+
+
+def run_command(words: Sequence[str]) -> None:
+    """Run a command line, without the program's name, and exit."""
     if wants_json(words):
         run(typer.main.get_command(app), words)
-    app(prog_name="gra")
+    app(words, prog_name="gra")

@@ -21,6 +21,8 @@ _PAIRS = frozenset({("-o", "json"), ("--output", "json")})
 def wants_json(words: Sequence[str]) -> bool:
     """Whether a command line, without the program's name, asks for JSON, right or wrong."""
     own = list(words[: words.index("--")] if "--" in words else words)
+    if own[:1] == ["tool"]:
+        return True
     return not _WORDS.isdisjoint(own) or not _PAIRS.isdisjoint(itertools.pairwise(own))
 
 

@@ -14,7 +14,17 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.benchmarks import commands, launch, memory, pods, report, roundtrip, throughput, tunnel
+from tests.benchmarks import (
+    commands,
+    launch,
+    listing,
+    memory,
+    pods,
+    report,
+    roundtrip,
+    throughput,
+    tunnel,
+)
 from tests.benchmarks.figures import Table
 from tests.benchmarks.options import FULL, QUICK, Sizes
 from tests.benchmarks.processes import ROOT
@@ -25,6 +35,7 @@ Measure = Callable[[Places, Sizes], Awaitable[list[Table]]]
 
 BENCHMARKS: dict[str, Measure] = {
     "commands": commands.measure,
+    "listing": listing.measure,
     "launch": launch.measure,
     "pods": pods.measure,
     "roundtrip": roundtrip.measure,

@@ -10,6 +10,8 @@ class Sizes:
     """Numbers of rounds and of things in a round; volumes, ``output`` and ``stalled`` in bytes."""
 
     command_rounds: int = 15
+    listed: int = 5000
+    list_rounds: int = 15
     launch_rounds: int = 9
     pod_rounds: int = 9
     pods_at_once: int = 30
@@ -36,6 +38,8 @@ FULL = Sizes()
 # Shows that everything runs.  The figures say nothing.
 QUICK = Sizes(
     command_rounds=1,
+    listed=20,
+    list_rounds=1,
     launch_rounds=1,
     pod_rounds=1,
     pods_at_once=3,

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import re
-import socket
-import socketserver
-import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import pytest
 
 from tests.cluster.test_deaths_support import Account, Lab, kernel_on, lab_on
-from tests.support.cli import read_line
+from tests.support.api_requests import counted_requests
 from tests.support.cluster import Cluster
 from tests.support.waiting import until
 
-_REQUEST = re.compile(rb"(?:GET|POST|PUT|PATCH|DELETE) (/api\S*) HTTP/1\.1\r\n")
-_LONGEST_HEAD = 4096
 _DISPATCHED = "apiserver_flowcontrol_dispatched_requests_total"
 
 
@@ -26,75 +19,6 @@ _DISPATCHED = "apiserver_flowcontrol_dispatched_requests_total"
 def lab(cluster: Cluster, namespace: str) -> Iterator[Lab]:
     with lab_on(cluster, namespace) as lab:
         yield lab
-
-
-class _Counter(socketserver.ThreadingTCPServer):
-    """Passes connections on to a port of this host, and keeps the requests that go there."""
-
-    daemon_threads = True
-
-    def __init__(self, port: int) -> None:
-        super().__init__(("127.0.0.1", 0), _Passage)
-        self.port = port
-        self.requests: list[str] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class _Passage(socketserver.BaseRequestHandler):
-    server: _Counter
-
-    def handle(self) -> None:
-        with socket.create_connection(("127.0.0.1", self.server.port)) as there:
-            back = threading.Thread(target=_copy, args=(there, self.request))
-            back.start()
-            _copy(self.request, there, self.server.requests)
-            back.join()
-
-
-def _copy(source: socket.socket, sink: socket.socket, requests: list[str] | None = None) -> None:
-    unread = b""
-    try:
-        while data := source.recv(1 << 16):
-            sink.sendall(data)
-            if requests is not None:
-                unread += data
-                end = 0
-                for found in _REQUEST.finditer(unread):
-                    requests.append(found[1].decode())
-                    end = found.end()
-                unread = unread[end:][-_LONGEST_HEAD:]
-    except OSError:
-        # One end is gone.
-        pass
-    finally:
-        for connection in (source, sink):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-
-@contextmanager
-def _counted(lab: Lab, account: Account) -> Iterator[_Counter]:
-    """What passes requests to the API server on, in the account's name, and counts them."""
-    command = [lab.cluster._program(), "--kubeconfig", account.kubeconfig]
-    with subprocess.Popen(
-        [*command, "proxy", "--port=0"], stdout=subprocess.PIPE, bufsize=0
-    ) as proxy:
-        try:
-            assert proxy.stdout is not None
-            line = read_line(proxy.stdout, "kubectl proxy to say where it listens")
-            with _Counter(int(line.rpartition(":")[2])) as counter:
-                thread = threading.Thread(target=counter.serve_forever)
-                thread.start()
-                try:
-                    yield counter
-                finally:
-                    counter.shutdown()
-                    thread.join()
-        finally:
-            proxy.kill()
 
 
 @contextmanager
@@ -141,7 +65,7 @@ def test_a_launch_makes_five_requests_at_the_most_and_one_watch_serves_all(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     account = Account(lab)
-    with _own_flow(lab) as flow, _counted(lab, account) as counter:
+    with _own_flow(lab) as flow, counted_requests(lab.cluster, account.kubeconfig) as counter:
         # Until the API server counts the account's requests there.
         reading = ("--kubeconfig", str(account.kubeconfig), "get", "secrets")
         until(lambda: lab.kubectl(*reading) and _dispatched(lab, flow), "a flow of one's own")

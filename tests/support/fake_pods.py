@@ -8,16 +8,35 @@ running pod.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from gra_provisioner.backends.kubernetes.client import Client
+from gra_provisioner.backends.kubernetes.kubeconfig import Target
 from gra_provisioner.backends.kubernetes.manifest import pod_manifest
 from gra_provisioner.runner import Resources, RunnerLabels, RunnerSpec
 
 _AT_ONCE = 24
 _STATUS = "application/merge-patch+json"
+
+
+@contextlib.asynccontextmanager
+async def api_client(kubeconfig: Path, namespace: str) -> AsyncIterator[Client]:
+    """A client for a namespace while the block runs."""
+    client = Client(Target("", namespace, str(kubeconfig)), {})
+    await client.open()
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def remove_all_pods(client: Client) -> None:
+    """Remove all pods of the namespace with one request; no node has to be asked."""
+    await client.request("DELETE", "pods")
 
 
 async def make_fake_pods(client: Client, numbers: Iterable[int], owner: str = "ada") -> None:
