@@ -342,7 +342,11 @@ def _command(words: list[str]) -> tuple[list[str], set[str]]:
         assert name in command.commands, f"there is no command {' '.join([*path, name])!r}"
         command = _loaded(command.commands[name])
         path.append(name)
-    options = {option for parameter in command.params for option in parameter.opts}
+    options = {
+        option
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
     return path, {*options, "--help", "-h"}
 
 
