@@ -17,9 +17,13 @@ _REMEMBERED = _AGAIN + 2 * _SECOND
 
 
 class Position:
-    """Times are in nanoseconds since the epoch, as Kubernetes stamps lines."""
+    """Times are in nanoseconds since the epoch, as Kubernetes stamps lines.
 
-    def __init__(self) -> None:
+    ``is_cut``: what is read first does not begin with the log, and what is earlier is not wanted.
+    """
+
+    def __init__(self, *, is_cut: bool = False) -> None:
+        self._is_cut = is_cut
         self._first: int | None = None
         self._last = 0
         # (time, key) of the lines of the last seconds, and how often each key is among them.
@@ -39,7 +43,7 @@ class Position:
         """A request is made."""
         self._expected = self._known.copy()
         if self._first is not None:
-            self._settled = max(self._first, self._last - _DISORDER)
+            self._settled = max(self._first if self._is_cut else 0, self._last - _DISORDER)
 
     def passes(self, time: int, text: bytes) -> bool:
         """Whether a line is new, which then is known.  To be asked for each line in its order."""
