@@ -276,7 +276,7 @@ class RunnerService:
         The end of a runner that is ``starting`` is a :class:`~.errors.RunnerStartError`.
         """
         try:
-            await kernel.connect(lambda factory: self._backend.dial(runner, factory))
+            await kernel.connect(partial(self._backend.dial, runner))
         except RunnerEnded as error:
             raise (_not_started(error) if starting else error) from None
 
@@ -286,7 +286,7 @@ class RunnerService:
         Raises :class:`~.errors.RunnerStartError` with what ended it before, or what the tunnel
         does.
         """
-        tunnel = Tunnel(lambda factory: self._backend.dial(runner, factory))
+        tunnel = Tunnel(partial(self._backend.dial, runner))
         try:
             await tunnel.connect()
         except RunnerEnded as error:
@@ -304,7 +304,7 @@ class RunnerService:
         """
         runner = await self._backend.get(name)
         on_phase("connecting", f"{runner.name}: connecting")
-        tunnel = Tunnel(lambda factory: self._backend.dial(runner, factory))
+        tunnel = Tunnel(partial(self._backend.dial, runner))
         try:
             await tunnel.connect()
             connection = await tunnel.request("kernel.connection")
@@ -408,7 +408,7 @@ class RunnerService:
         :class:`~.errors.RunnerNotFound`, and what that does.
         """
         runner = await self._backend.get(name) if isinstance(name, str) else name
-        process = RemoteProcess(lambda factory: self._backend.dial(runner, factory))
+        process = RemoteProcess(partial(self._backend.dial, runner))
         try:
             await process.start(argv, env=env, cwd=cwd, tty=tty, keep_running=keep_running)
             yield process
@@ -422,7 +422,7 @@ class RunnerService:
         Raises :class:`~.errors.RunnerNotFound`, or what the tunnel does.
         """
         runner = await self._backend.get(name)
-        tunnel = Tunnel(lambda factory: self._backend.dial(runner, factory))
+        tunnel = Tunnel(partial(self._backend.dial, runner))
         forward = PortForward(tunnel, address)
         try:
             await tunnel.connect()
@@ -495,7 +495,7 @@ class RunnerService:
             if runner.status in (RunnerStatus.UNKNOWN, RunnerStatus.STARTING):
                 kernel = KernelState.UNKNOWN
             return dataclasses.replace(runner, kernel=kernel)
-        tunnel = Tunnel(lambda factory: self._backend.dial(runner, factory), observer=True)
+        tunnel = Tunnel(partial(self._backend.dial, runner), observer=True)
         try:
             await tunnel.connect(timeout=_INSPECT_WITHIN)
             info = await tunnel.request("info", timeout=_INSPECT_WITHIN)

@@ -112,10 +112,16 @@ class Backend(Protocol):
         ...
 
     async def dial(
-        self, runner: Runner, protocol_factory: Callable[[], asyncio.Protocol]
+        self,
+        runner: Runner,
+        protocol_factory: Callable[[], asyncio.Protocol],
+        *,
+        mostly_sends: bool = False,
     ) -> asyncio.Transport:
         """A new byte stream to the agent, as :meth:`asyncio.loop.create_connection` gives it.
 
+        Where there are ways that are better for one direction, it is one for what is sent if
+        ``mostly_sends``, and ``get_extra_info("traffic")`` is a :class:`~..traffic.Traffic`.
         Raises :class:`~gra_provisioner.errors.Unreachable` where a later try may succeed, and
         :class:`~gra_provisioner.errors.RunnerEnded` (with why, as far as is known) or
         :class:`~gra_provisioner.errors.RunnerNotFound` where none can.

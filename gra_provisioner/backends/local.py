@@ -200,7 +200,11 @@ class LocalBackend:
         self._end_now(folder, record)
 
     async def dial(
-        self, runner: Runner, protocol_factory: Callable[[], asyncio.Protocol]
+        self,
+        runner: Runner,
+        protocol_factory: Callable[[], asyncio.Protocol],
+        *,
+        mostly_sends: bool = False,
     ) -> asyncio.Transport:
         """See :meth:`.base.Backend.dial`."""
         loop = asyncio.get_running_loop()

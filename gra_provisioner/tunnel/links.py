@@ -6,7 +6,8 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeGuard
+from functools import partial
+from typing import Any, Protocol, TypeGuard
 
 from .. import __version__
 from ..agent import wire
@@ -25,7 +26,20 @@ from ..errors import (
 
 log = logging.getLogger(__name__)
 
-Dial = Callable[[Callable[[], asyncio.Protocol]], Awaitable[asyncio.Transport]]
+
+class Dial(Protocol):
+    """See :meth:`gra_provisioner.backends.base.Backend.dial`.
+
+    That it is for what is mostly sent is said only to who offers a choice: whose connections
+    count their traffic.
+    """
+
+    def __call__(
+        self, factory: Callable[[], asyncio.Protocol], /, *, mostly_sends: bool = ...
+    ) -> Awaitable[asyncio.Transport]:
+        """A new connection."""
+        ...
+
 
 # A client asks for a sign of life after so long without one, dials beside a link that has given
 # none for so long, and gives it up after so long.  Below a suspicion of 6 s, TCP's own repetition
@@ -45,6 +59,9 @@ _MOST_ATTEMPTS = 4
 _LEAVE_WITHIN = 1.0
 # A link that lasted for so long was a good one: after it, the pauses are short again.
 _STEADY = 1.0
+# How soon after a link for the other direction was dialled the next may be, and if that failed.
+_TURN_AGAIN_AFTER = 2.0
+_TURN_FAILED_AGAIN_AFTER = 30.0
 
 
 class Links:
@@ -52,7 +69,8 @@ class Links:
 
     ``new_session`` makes the session, and another one if the agent no longer has the first; then
     ``on_session_lost`` is told why, before.  A link that gives no sign of life is not given up at
-    once: others are tried beside it, and the first that greets takes its place.
+    once: others are tried beside it, and the first that greets takes its place.  So does one that
+    is better for the direction in which most bytes have come to go.
     """
 
     def __init__(
@@ -82,6 +100,10 @@ class Links:
         self._since = 0.0
         self._delay = _FIRST_DELAY
         self._next = 0.0
+        self._mostly_sends = False
+        # Whether a link for the other direction is wanted, or being dialled.
+        self._turning = False
+        self._turns_from = 0.0
         self._attempts: list[asyncio.Task[None]] = []
         # Those that were given up and have yet to end.
         self._leaving: set[asyncio.Task[None]] = set()
@@ -120,10 +142,10 @@ class Links:
             while True:
                 self._changed = loop.create_future()
                 if self._link is not None and not self._link.suspect:
-                    self._give_up_attempts()
+                    self._attempt_turn() if self._turning else self._give_up_attempts()
                 elif loop.time() >= self._next:
                     self._start_attempt()
-                waiting = bool(self._attempts) or self._link is None or self._link.suspect
+                waiting = self._link is None or self._link.suspect
                 timeout = max(0.0, self._next - loop.time()) if waiting else None
                 await asyncio.wait(
                     [*self._attempts, self._changed],
@@ -151,8 +173,16 @@ class Links:
         beside = _BESIDE_AFTER if self._resumes else float("inf")
         self._next = asyncio.get_running_loop().time() + _jittered(beside)
 
+    def _attempt_turn(self) -> None:
+        """Dial for the other direction, once; one that fails changes nothing."""
+        if not self._attempts:
+            self._mostly_sends = not self._mostly_sends
+            self._turns_from = asyncio.get_running_loop().time() + _TURN_AGAIN_AFTER
+            self._start_attempt()
+
     def _give_up_attempts(self) -> None:
         attempts, self._attempts = self._attempts, []
+        self._turning = False
         for attempt in attempts:
             self._give_up(attempt)
         if attempts:
@@ -173,9 +203,12 @@ class Links:
         done = [attempt for attempt in self._attempts if attempt.done()]
         for attempt in done:
             self._attempts.remove(attempt)
+            turned, self._turning = self._turning, False
             error = None if attempt.cancelled() else attempt.exception()
             if error is None:
                 continue
+            if turned:
+                self._turns_from = asyncio.get_running_loop().time() + _TURN_FAILED_AGAIN_AFTER
             if not isinstance(error, (GraError, OSError)):
                 raise error
             if self._link is not None and not self._link.suspect:
@@ -248,7 +281,12 @@ class Links:
             on_suspect=self._on_suspect,
         )
         try:
-            await self._dial(lambda: link)
+            # Only those who offer a choice are asked for one.
+            choice = {"mostly_sends": True} if self._mostly_sends else {}
+            transport = await self._dial(lambda: link, **choice)
+            traffic = transport.get_extra_info("traffic")
+            if traffic is not None:
+                traffic.on_turn = partial(self._turn, link)
             session.epoch += 1
             epoch = session.epoch
             link.send_greeting(wire.HELLO, self._hello())
@@ -314,6 +352,13 @@ class Links:
         if self._link is link:
             log.debug("the runner gives no sign of life")
             self._next = 0.0
+            self._wake()
+
+    def _turn(self, link: Link) -> None:
+        """Most of what goes over the link goes the way that it is not so good for."""
+        is_time = asyncio.get_running_loop().time() >= self._turns_from
+        if self._link is link and not self._turning and is_time:
+            self._turning = True
             self._wake()
 
     def _wake(self) -> None:

@@ -15,6 +15,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from socket import SHUT_WR, create_server, socket
 from typing import Any
 
@@ -64,7 +65,7 @@ async def _gra(far: Far) -> AsyncIterator[int]:
     backend = KubernetesBackend(Target(namespace=far.namespace, kubeconfig=far.kubeconfig), {})
     try:
         runner = await backend.get(far.pod)
-        tunnel = Tunnel(lambda factory: backend.dial(runner, factory), observer=True)
+        tunnel = Tunnel(partial(backend.dial, runner), observer=True)
         forward = PortForward(tunnel, "127.0.0.1")
         try:
             await tunnel.connect()

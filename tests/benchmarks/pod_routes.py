@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import psutil
 
@@ -73,7 +74,7 @@ async def server_in_pod(place: Place) -> AsyncIterator[Served]:
     backend = KubernetesBackend(Target(namespace=place.namespace, kubeconfig=place.kubeconfig), {})
     try:
         runner = await backend.create(spec, labels_of_this_process())
-        tunnel = Tunnel(lambda factory: backend.dial(runner, factory))
+        tunnel = Tunnel(partial(backend.dial, runner))
         await tunnel.connect()
         try:
             port = json.loads(await _first_line(tunnel, _SERVER))["port"]

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from gra_provisioner.backends.local import LocalBackend
@@ -74,7 +75,7 @@ async def to_port(places: Places, port: int) -> AsyncIterator[Routes]:
         return server, server.sockets[0].getsockname()[1]
 
     async def dial() -> Tunnel:
-        tunnel = Tunnel(lambda factory: backend.dial(runner, factory))
+        tunnel = Tunnel(partial(backend.dial, runner))
         await tunnel.connect()
         return tunnel
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ async def connected_tunnel(
     observer: bool = False,
 ) -> AsyncIterator[Tunnel]:
     """A tunnel to a runner while the block runs."""
-    tunnel = Tunnel(lambda factory: backend.dial(runner, factory), on_event, observer=observer)
+    tunnel = Tunnel(partial(backend.dial, runner), on_event, observer=observer)
     await tunnel.connect()
     try:
         yield tunnel

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -177,7 +178,7 @@ class PodRunners(Runners):
         backend = KubernetesBackend(target, {"HOME": str(Path.home())})
         try:
             runner = await backend.get(name)
-            yield lambda factory: backend.dial(runner, factory)
+            yield partial(backend.dial, runner)
         finally:
             await backend.close()
 

@@ -49,7 +49,10 @@ def test_the_ends_of_a_long_output_take_no_more_memory_than_asked_for() -> None:
     assert len(bounded._head) + len(bounded._tail) < 10_000
 
 
-@given(text=st.text(st.characters(min_codepoint=0x20, codec="utf-8"), min_size=1), limit=st.integers(0, 50))
+@given(
+    text=st.text(st.characters(min_codepoint=0x20, codec="utf-8"), min_size=1),
+    limit=st.integers(0, 50),
+)
 def test_no_character_is_cut_in_two(text: str, limit: int) -> None:
     data = text.encode()
 

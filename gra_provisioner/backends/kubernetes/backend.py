@@ -248,7 +248,11 @@ class KubernetesBackend:
             await until_gone(cluster, runner, grace)
 
     async def dial(
-        self, runner: Runner, protocol_factory: Callable[[], asyncio.Protocol]
+        self,
+        runner: Runner,
+        protocol_factory: Callable[[], asyncio.Protocol],
+        *,
+        mostly_sends: bool = False,
     ) -> asyncio.Transport:
         """See :meth:`..base.Backend.dial`."""
         cluster = await self._open()
@@ -257,7 +261,9 @@ class KubernetesBackend:
         else:
             # Who is about one runner need not know of all.
             await look_again(cluster, runner)
-        return await self._dialler.dial(cluster, runner, protocol_factory)
+        return await self._dialler.dial(
+            cluster, runner, protocol_factory, mostly_sends=mostly_sends
+        )
 
     async def close(self) -> None:
         """See :meth:`..base.Backend.close`."""

@@ -20,6 +20,7 @@ from typing import Any
 from ...errors import (
     ClusterRefused,
     GraError,
+    LogUnavailable,
     RunnerNotFound,
     RunnerStartError,
     Unreachable,
@@ -43,7 +44,7 @@ from .deletion import look_again, start_timeout
 from .dialling import events_of
 from .log_position import Position
 from .phases import Explanation, launch_progress, overdue
-from .podview import RUNNER, Container, containers, epoch, text
+from .podview import RUNNER, Container, containers, epoch, runner_of, text
 
 # In seconds.  A log may be quiet for as long as it likes: only a new request tells it from a dead
 # connection, of which neither end is told where something on the way forgets it.
@@ -87,8 +88,9 @@ class ContainerLog:
         self._position = Position()
         self._agent_lines = AgentLines(runner.name)
         self._time: float | None = None
-        # The loop's time at which the cluster last gave something of this log.
+        # The loop's time at which the cluster last gave something of this log, and if it ever did.
         self._heard = 0.0
+        self._was_there = False
 
     async def now(self) -> Lines:
         """What there is now and is meant; of a tail, all that may belong to it."""
@@ -133,6 +135,10 @@ class ContainerLog:
                         raise
                     if not over:
                         await self._until_started(error)
+                    elif self.container == RUNNER and not self._was_there:
+                        raise await why_no_log(
+                            self._cluster, self._runner, error, waited=True
+                        ) from None
                 if over:
                     return
             except RunnerNotFound:
@@ -189,6 +195,7 @@ class ContainerLog:
         self._position.begin()
         async with client.log(self._runner.name, options, _SILENCE) as blocks:
             self._heard = asyncio.get_running_loop().time()
+            self._was_there = True
             # The API goes by name, which another runner may have by now.
             await look(self._cluster, self._runner)
             pieces = self._pieces(blocks, follow)
@@ -356,4 +363,34 @@ def not_started(name: str, why: Explanation) -> RunnerStartError:
         hint=why.hint,
         reason=why.reason,
         details={**why.details, "runner": name},
+    )
+
+
+async def why_no_log(
+    cluster: Cluster, runner: Runner, refused: ClusterRefused, *, waited: bool = False
+) -> GraError:
+    """What to say of a runner whose own container has no log.
+
+    If it was ``waited`` for, one that has ended before it could start did not start.
+    """
+    name = runner.name
+    pod = await look(cluster, runner)
+    events = await events_of(cluster, runner)
+    end = end_of(pod, events)
+    if end is not None:
+        if waited and runner_of(pod).terminated is None:
+            return not_started(name, end)
+        return LogUnavailable(
+            f"{name} has ended and has no log. {end.message}",
+            hint=end.hint,
+            details={**end.details, "reason": end.reason},
+        )
+    progress = launch_progress(pod, events, now=time.time())
+    if progress.failure is not None:
+        return not_started(name, progress.failure)
+    if progress.started:
+        return LogUnavailable(refused.message, hint=refused.hint, details=refused.details)
+    return LogUnavailable(
+        f"{name} is starting and has no log yet: {progress.message}",
+        hint="`gra logs --follow` waits for it.",
     )

@@ -9,10 +9,11 @@ from typing import Any
 
 from ...errors import BackendError, ClusterRefused, RunnerEnded, RunnerNotFound, Unreachable
 from ...runner import Runner
+from ...traffic import Traffic
 from .cluster import Cluster
 from .deaths import end_of
 from .deletion import look_again
-from .forwarding import PORT_FORWARDS, forward_port, run_bridge
+from .forwarding import PORT_FORWARDS, TO_THE_POD, forward_port, run_bridge
 from .manifest import AGENT_PATH, AGENT_PORT
 from .podview import RUNNER
 from .reasons import Explanation, Reason
@@ -37,9 +38,9 @@ class Dialler:
     """Dials the agents of one backend's runners."""
 
     def __init__(self) -> None:
-        # How many ways to a runner, by its uid, have been open and then failed without a word of
+        # The ways to a runner, by its uid, that have been open and then failed without a word of
         # the agent's, since one last worked.
-        self._failures: dict[str, int] = {}
+        self._failed: dict[str, set[str]] = {}
         # The loop's time before which a runner is not worth dialling, by its uid.
         self._not_before: dict[str, float] = {}
 
@@ -48,7 +49,12 @@ class Dialler:
         self._not_before[runner.uid] = asyncio.get_running_loop().time() + _LISTENS_AFTER
 
     async def dial(
-        self, cluster: Cluster, runner: Runner, protocol_factory: ProtocolFactory
+        self,
+        cluster: Cluster,
+        runner: Runner,
+        protocol_factory: ProtocolFactory,
+        *,
+        mostly_sends: bool = False,
     ) -> asyncio.Transport:
         """See :meth:`..base.Backend.dial`."""
         pod = await alive_pod(cluster, runner)
@@ -56,7 +62,7 @@ class Dialler:
         if not_before is not None:
             await asyncio.sleep(not_before - asyncio.get_running_loop().time())
         try:
-            transport = await self._connect(cluster, runner, pod, protocol_factory)
+            transport = await self._connect(cluster, runner, pod, protocol_factory, mostly_sends)
             cluster.connections.add(transport)
             if cluster.pods.by_uid(runner.name, runner.uid) is not None:
                 return transport
@@ -81,17 +87,24 @@ class Dialler:
         runner: Runner,
         pod: Mapping[str, Any],
         protocol_factory: ProtocolFactory,
+        mostly_sends: bool,
     ) -> WebsocketTransport:
-        ways = () if cluster.by_exec else PORT_FORWARDS[self._failures.get(runner.uid, 0) :]
+        failed = PORT_FORWARDS if cluster.by_exec else self._failed.get(runner.uid, ())
+        ways = [protocol for protocol in PORT_FORWARDS if protocol not in failed]
+        # Where there is but one way, nothing is to be gained from looking which way most goes.
+        counts = len(ways) == len(PORT_FORWARDS)
+        if mostly_sends:
+            ways.sort(key=lambda protocol: protocol != TO_THE_POD)
         refused = 0
         for protocol in ways:
+            traffic = Traffic(mostly_sends=protocol == TO_THE_POD) if counts else None
             try:
-                return await self._forward(cluster, runner, protocol, protocol_factory)
-            except ClusterRefused as error:  # noqa: PERF203
+                return await self._forward(cluster, runner, protocol, protocol_factory, traffic)
+            except ClusterRefused as error:
                 if error.status not in _NOT_SPOKEN:
                     raise
                 log.info("port-forward by %s: %s Trying another way.", protocol, error.message)
-                refused = error.status
+                refused, counts = error.status, False
         transport = await _bridge(cluster, pod, protocol_factory)
         if refused == _FORBIDDEN:
             cluster.by_exec = True
@@ -103,10 +116,11 @@ class Dialler:
         runner: Runner,
         protocol: str,
         protocol_factory: ProtocolFactory,
+        traffic: Traffic | None,
     ) -> WebsocketTransport:
         def on_end(transport: WebsocketTransport) -> None:
             if transport.received:
-                self._failures.pop(runner.uid, None)
+                self._failed.pop(runner.uid, None)
                 return
             self._not_before[runner.uid] = asyncio.get_running_loop().time() + _AGAIN_AFTER
             if isinstance(transport.error, ConnectionError) and "refused" not in str(
@@ -114,11 +128,17 @@ class Dialler:
             ):
                 # A subprotocol that the container runtime does not speak, or a sandbox whose
                 # network the node cannot enter (gVisor, issue 3811).
-                self._failures[runner.uid] = self._failures.get(runner.uid, 0) + 1
+                self._failed.setdefault(runner.uid, set()).add(protocol)
                 log.info("port-forward to %s (%s): %s", runner.name, protocol, transport.error)
 
         return await forward_port(
-            cluster.client, runner.name, AGENT_PORT, protocol_factory, on_end, protocol=protocol
+            cluster.client,
+            runner.name,
+            AGENT_PORT,
+            protocol_factory,
+            on_end,
+            protocol=protocol,
+            traffic=traffic,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
+from ...traffic import Traffic
 from . import channels, spdy
 from .client import Client
 from .framing import Framing
@@ -16,6 +17,8 @@ from .websocket import WebsocketTransport
 # to the pod SPDY is faster, since container runtimes read websockets byte by byte
 # (docs/benchmarks.md).
 PORT_FORWARDS = (channels.PROTOCOL, spdy.PROTOCOL)
+#: The one for connections over which most bytes go to the pod.
+TO_THE_POD = spdy.PROTOCOL
 
 
 async def forward_port(
@@ -26,8 +29,11 @@ async def forward_port(
     on_lost: Callable[[WebsocketTransport], None] = lambda transport: None,
     *,
     protocol: str = PORT_FORWARDS[0],
+    traffic: Traffic | None = None,
 ) -> WebsocketTransport:
     """A connection to ``port`` of the pod's 127.0.0.1, by one of :data:`PORT_FORWARDS`.
+
+    ``traffic`` counts what goes over it.
 
     That nobody listens there is known only later: the transport is lost with the reason.
     Raises what :meth:`.client.Client.websocket` does.
@@ -37,7 +43,7 @@ async def forward_port(
         framing = spdy.SpdyFraming(port)
     else:
         framing = channels.ChannelFraming(inward=0, announced=(0, 1))
-    transport = WebsocketTransport(protocol_factory, framing, on_lost)
+    transport = WebsocketTransport(protocol_factory, framing, on_lost, traffic)
     await _open(client, transport, pod, "portforward", [("ports", str(port))], protocol)
     return transport
 

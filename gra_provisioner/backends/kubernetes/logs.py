@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import time
 
-from ...errors import ClusterRefused, GraError, LogUnavailable
 from ...log_streams import Lines, as_they_come, by_time, last_lines
 from ...logs import RUNNER_SOURCES, LogQuery
 from ...runner import Runner
 from ..base import NoticeCallback
 from .cluster import Cluster
-from .container_log import ContainerLog, look, not_started
-from .deaths import end_of
-from .dialling import events_of
-from .phases import launch_progress
+from .container_log import ContainerLog, look, why_no_log
 from .podview import RUNNER, containers
 
 
@@ -42,7 +37,7 @@ async def pod_logs(
         return
     for log in logs:
         if log.missing is not None:
-            error = await _why_no_log(cluster, runner, log.missing)
+            error = await why_no_log(cluster, runner, log.missing)
             if all(log.missing for log in logs):
                 raise error
             on_notice(f"{runner.name} has no log of {log.container}: {log.missing.message}")
@@ -59,26 +54,3 @@ def _once(on_notice: NoticeCallback) -> NoticeCallback:
             on_notice(message)
 
     return say
-
-
-async def _why_no_log(cluster: Cluster, runner: Runner, refused: ClusterRefused) -> GraError:
-    """What to say of a runner none of whose containers has a log."""
-    name = runner.name
-    pod = await look(cluster, runner)
-    events = await events_of(cluster, runner)
-    end = end_of(pod, events)
-    if end is not None:
-        return LogUnavailable(
-            f"{name} has ended and has no log. {end.message}",
-            hint=end.hint,
-            details={**end.details, "reason": end.reason},
-        )
-    progress = launch_progress(pod, events, now=time.time())
-    if progress.failure is not None:
-        return not_started(name, progress.failure)
-    if progress.started:
-        return LogUnavailable(refused.message, hint=refused.hint, details=refused.details)
-    return LogUnavailable(
-        f"{name} is starting and has no log yet: {progress.message}",
-        hint="`gra logs --follow` waits for it.",
-    )

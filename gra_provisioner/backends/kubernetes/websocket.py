@@ -11,6 +11,7 @@ from typing import Any
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
+from ...traffic import Traffic
 from .framing import Framing
 
 _HIGH = 1 << 18
@@ -37,8 +38,11 @@ class WebsocketTransport(asyncio.Transport):
         protocol_factory: Callable[[], asyncio.Protocol],
         framing: Framing,
         on_lost: Callable[[WebsocketTransport], None] = lambda transport: None,
+        traffic: Traffic | None = None,
     ) -> None:
-        super().__init__()
+        # What is counted is the protocol's own, told to whoever asks for "traffic".
+        super().__init__({} if traffic is None else {"traffic": traffic})
+        self._traffic = traffic
         # Whether any data has come, and why the connection ended.
         self.received = False
         self.error: Exception | None = None
@@ -88,6 +92,8 @@ class WebsocketTransport(asyncio.Transport):
         for piece in pieces:
             message += piece
         websocket.send_reuse_external_bytearray(_BINARY, message, _ROOM)
+        if self._traffic is not None:
+            self._traffic.sent(size)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """See :class:`asyncio.WriteTransport`."""
@@ -186,6 +192,8 @@ class WebsocketTransport(asyncio.Transport):
         if not data or self._gone.done():
             return
         self.received = True
+        if self._traffic is not None:
+            self._traffic.received(len(data))
         # Of this one's own: nobody changes it any more, so it needs no copy to be bytes.
         data_received: Callable[[Any], None] = self.protocol.data_received
         try:

@@ -10,6 +10,8 @@ import pytest
 
 from gra_provisioner.agent import link as link_module
 from gra_provisioner.agent.link import Link
+from gra_provisioner.errors import Unreachable
+from gra_provisioner.traffic import Traffic
 from gra_provisioner.tunnel import links
 from gra_provisioner.tunnel.client import Tunnel
 from tests.support.waiting import until_async
@@ -274,3 +276,89 @@ async def test_closing_ends_attempts_that_hang(network: Network) -> None:
     # Only this test's own task is left, and what serves.
     names = [task.get_name() for task in asyncio.all_tasks()]
     assert "gra dial" not in names
+
+
+# -- links for the other direction -----------------------------------------------------------------
+
+
+class Choice:
+    """Ways that are better for one direction each, to one agent."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.asked: list[bool] = []
+        self.traffic: list[Traffic] = []
+        self.refuses = False
+
+    async def dial(
+        self, factory: Callable[[], asyncio.Protocol], *, mostly_sends: bool = False
+    ) -> asyncio.Transport:
+        self.asked.append(mostly_sends)
+        if self.refuses and len(self.asked) > 1:
+            raise Unreachable("There is no other way.")
+        transport = await self.network.dial(factory)
+        self.traffic.append(Traffic(mostly_sends=mostly_sends))
+        transport._extra["traffic"] = self.traffic[-1]  # type: ignore[attr-defined]
+        return transport
+
+
+async def test_a_link_for_the_other_direction_takes_the_place_of_one_that_is_not(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "_TURN_AGAIN_AFTER", 0.0)
+    choice = Choice(network)
+    tunnel = Tunnel(choice.dial)
+    await tunnel.connect()
+    try:
+        assert choice.asked == [False]
+        choice.traffic[0].sent(1 << 24)
+        await until_async(lambda: network.dialled == 2 and network.open == 1, "a turn", BOUND)
+        assert tunnel.connected
+        assert await tunnel.request("echo", {"n": 1})
+        # Nothing more comes of the old one, and the new one is right.
+        choice.traffic[0].sent(1 << 24)
+        choice.traffic[1].sent(1 << 24)
+        choice.traffic[1].received(1 << 26)
+        await until_async(lambda: network.dialled == 3 and network.open == 1, "a turn back", BOUND)
+        assert choice.asked == [False, True, False]
+        # A link that breaks is followed by one for what goes now.
+        await tunnel.drop()
+        await until_async(lambda: network.dialled == 4, "another link", BOUND)
+        assert choice.asked[-1] is False
+    finally:
+        await tunnel.close()
+
+
+async def test_where_there_is_no_other_way_the_link_stays(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "_TURN_AGAIN_AFTER", 0.0)
+    choice = Choice(network)
+    choice.refuses = True
+    tunnel = Tunnel(choice.dial)
+    await tunnel.connect()
+    try:
+        for _ in range(10):
+            choice.traffic[0].sent(1 << 24)
+            await asyncio.sleep(0.01)
+        assert choice.asked == [False, True], "it is not tried again at once"
+        assert network.open == 1
+        assert await tunnel.request("echo", {"n": 1})
+    finally:
+        await tunnel.close()
+
+
+async def test_traffic_that_goes_to_and_fro_does_not_turn_the_link_each_time(
+    network: Network,
+) -> None:
+    choice = Choice(network)
+    tunnel = Tunnel(choice.dial)
+    await tunnel.connect()
+    try:
+        choice.traffic[0].sent(1 << 24)
+        await until_async(lambda: network.dialled == 2 and network.open == 1, "a turn", BOUND)
+        choice.traffic[1].received(1 << 24)
+        await asyncio.sleep(0.05)
+        assert choice.asked == [False, True]
+    finally:
+        await tunnel.close()
