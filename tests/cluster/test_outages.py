@@ -5,9 +5,11 @@ minds, and no output is lost.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 
@@ -26,12 +28,19 @@ from tests.cluster.test_deaths_support import (
     lab_on,
 )
 from tests.support.cells import Cell, finish
-from tests.support.cli import gra
+from tests.support.cli import GRA, gra, stop
 from tests.support.cluster import Cluster, Parts
 from tests.support.server import ServerKernel, jupyter_server
 from tests.support.waiting import until
 
 _LINES = 40_000
+_LOGGED = """
+import os, time
+for number in range({lines}):
+    os.write(1, b"line %d\\n" % number)
+    time.sleep({pause})
+os.write(1, b"that was all\\n")
+"""
 
 
 @pytest.fixture
@@ -105,6 +114,28 @@ def test_a_cell_goes_on_while_a_part_of_its_node_is_restarted(
         cell = finish(kernel.client, msg_id)
         assert (cell.status, cell.text) == ("ok", counted(80))
         assert kernel.manager.is_alive()
+
+
+@pytest.mark.parametrize("part", ["kubelet", "apiserver"])
+def test_a_log_that_is_followed_is_whole_though_a_part_of_the_cluster_is_restarted(
+    lab: Lab, parts: Parts, part: str
+) -> None:
+    command = [*GRA, "logs", "--follow", "--source", "stdout", "runner-1"]
+    with (
+        kernel_on() as kernel,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process,
+    ):
+        msg_id = kernel.client.execute(_LOGGED.format(lines=1500, pause=0.01))
+        time.sleep(2)
+
+        parts.restart(part)
+
+        assert finish(kernel.client, msg_id).status == "ok"
+        assert process.stdout is not None
+        read = itertools.takewhile(lambda line: line != b"that was all\n", process.stdout)
+        lines = [line for line in read if line.startswith(b"line ")]
+        assert lines == [b"line %d\n" % number for number in range(1500)]
+        assert stop(process, signal.SIGINT, "gra logs to end") == 0
 
 
 async def test_the_list_of_runners_goes_on_when_its_place_in_history_was_forgotten(
