@@ -74,6 +74,10 @@ log = logging.getLogger("gra_provisioner")
 # A runner on this host answers in milliseconds; one that does not is shown as it is known.
 _INSPECT_WITHIN = 2.0
 _INSPECTED_AT_ONCE = 16
+# How long a runner that somebody else has started is waited for, and how often it is looked at:
+# what stands in the way of a pod is told by events, which are asked for.
+_STARTED_WITHIN = 600.0
+_LOOK_EVERY = 0.5
 #: A longer list is not inspected unless that is asked for.
 INSPECTED_BY_DEFAULT = 50
 
@@ -112,8 +116,12 @@ class RunnerService:
         self._backend = backend
 
     @classmethod
-    def from_config(cls, config: Config) -> Self:
-        """The service that the configuration asks for.  Opens no connection."""
+    def from_config(cls, config: Config, only: str = "") -> Self:
+        """The service that the configuration asks for.  Opens no connection.
+
+        ``only`` is the name of the one runner that it will be asked about, where that is known:
+        a cluster is then not asked for others.
+        """
         choice = choose(config, config.environ, in_cluster(config.environ))
         if choice.backend == "local":
             return cls(LocalBackend(config.state_dir), choice.reason, config.owner)
@@ -123,7 +131,8 @@ class RunnerService:
 
         named = config.kubernetes
         target = Target(named.context or "", named.namespace or "", named.kubeconfig or "")
-        return cls(KubernetesBackend(target, config.environ), choice.reason, config.owner)
+        backend = KubernetesBackend(target, config.environ, only=only)
+        return cls(backend, choice.reason, config.owner)
 
     @property
     def backend_name(self) -> str:
@@ -302,7 +311,7 @@ class RunnerService:
         Raises :class:`~.errors.RunnerNotFound`, :class:`~.errors.RequestError` where it has no
         kernel, or what ended it.
         """
-        runner = await self._backend.get(name)
+        runner = await self._started(name, on_phase)
         on_phase("connecting", f"{runner.name}: connecting")
         tunnel = Tunnel(partial(self._backend.dial, runner))
         try:
@@ -400,14 +409,16 @@ class RunnerService:
         cwd: str | None = None,
         tty: tuple[int, int] | None = None,
         keep_running: bool = False,
+        on_phase: PhaseCallback = ignore_phase,
     ) -> AsyncIterator[RemoteProcess]:
         """A process in a runner, for as long as the block runs; then it is hung up on.
 
-        With ``keep_running`` it goes on instead, unread.  Given a :class:`Runner`, another one
-        under its name is not meant.  See :meth:`.tunnel.process.RemoteProcess.start`.  Raises
-        :class:`~.errors.RunnerNotFound`, and what that does.
+        With ``keep_running`` it goes on instead, unread.  By name, one that is starting is waited
+        for, and ``on_phase`` told how that goes; given a :class:`Runner`, another one under its
+        name is not meant.  See :meth:`.tunnel.process.RemoteProcess.start`.  Raises
+        :class:`~.errors.RunnerNotFound`, :class:`~.errors.RunnerStartError`, and what that does.
         """
-        runner = await self._backend.get(name) if isinstance(name, str) else name
+        runner = await self._started(name, on_phase) if isinstance(name, str) else name
         process = RemoteProcess(partial(self._backend.dial, runner))
         try:
             await process.start(argv, env=env, cwd=cwd, tty=tty, keep_running=keep_running)
@@ -416,12 +427,15 @@ class RunnerService:
             await process.close()
 
     @contextlib.asynccontextmanager
-    async def forward(self, name: str, address: str = "127.0.0.1") -> AsyncIterator[PortForward]:
+    async def forward(
+        self, name: str, address: str = "127.0.0.1", on_phase: PhaseCallback = ignore_phase
+    ) -> AsyncIterator[PortForward]:
         """Ports of a runner on this machine for as long as the block runs.
 
-        Raises :class:`~.errors.RunnerNotFound`, or what the tunnel does.
+        One that is starting is waited for.  Raises :class:`~.errors.RunnerNotFound`,
+        :class:`~.errors.RunnerStartError`, or what the tunnel does.
         """
-        runner = await self._backend.get(name)
+        runner = await self._started(name, on_phase)
         tunnel = Tunnel(partial(self._backend.dial, runner))
         forward = PortForward(tunnel, address)
         try:
@@ -476,6 +490,34 @@ class RunnerService:
         ):
             async for piece in pieces:
                 yield piece
+
+    async def _started(self, name: str, on_phase: PhaseCallback) -> Runner:
+        """The runner once it has started, or at once if it has.
+
+        Raises :class:`RunnerStartError` with why it will not, :class:`Unreachable` where it takes
+        too long, or :class:`RunnerNotFound`.
+        """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + _STARTED_WITHIN
+        runner = await self._backend.get(name)
+        uid = runner.uid
+        while runner.status is RunnerStatus.STARTING:
+            if runner.reason:
+                raise RunnerStartError(runner.message, hint=runner.hint, reason=runner.reason)
+            if clock() >= deadline:
+                raise Unreachable(
+                    f"{name} has not started within {_STARTED_WITHIN:g} s: {runner.message}.",
+                    hint=f"`gra get {name}` shows how its start goes on.",
+                )
+            on_phase(runner.phase or "starting", runner.message or f"{name}: starting")
+            await asyncio.sleep(_LOOK_EVERY)
+            runner = await self._backend.get(name)
+            if runner.uid != uid:
+                raise RunnerNotFound(
+                    f"{name} was deleted, and another one has its name.",
+                    hint="`gra list` shows the runners there are.",
+                )
+        return runner
 
     async def _withdraw(self, runner: Runner) -> None:
         """End the runner of a launch that failed, whose own error is what matters."""

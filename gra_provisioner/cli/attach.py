@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shlex
 import signal
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +16,7 @@ from .options import JsonOption, RunnerName
 from .output import print_json, reported_errors
 from .runners import open_service
 from .stopping import Stop, Stopper, handle_signals, terminated
-from .terminal import LiveLine, can_rewrite
+from .terminal import waiting_line
 
 if TYPE_CHECKING:
     from ..attachment import Attachment
@@ -64,7 +63,7 @@ async def _serve(name: str, path: Path, as_json: bool) -> Stop | None:
             signal.SIGHUP: partial(stopper.request, terminated(signal.SIGHUP)),
         }
     )
-    async with open_service() as service:
+    async with open_service(only=name) as service:
         attachment = await stopper.until(attach_with_line(service, name))
         if isinstance(attachment, Stop):
             return attachment
@@ -81,13 +80,8 @@ async def attach_with_line(service: RunnerService, name: str) -> Attachment:
 
     Raises what :meth:`gra_provisioner.service.RunnerService.attach` does.
     """
-    if not can_rewrite(sys.stderr):
-        return await service.attach(name)
-    line = LiveLine(sys.stderr)
-    try:
-        return await service.attach(name, on_phase=line.on_phase)
-    finally:
-        line.close()
+    with waiting_line() as on_phase:
+        return await service.attach(name, on_phase=on_phase)
 
 
 def _announce(name: str, path: Path, as_json: bool) -> None:

@@ -71,7 +71,7 @@ async def _run(name: str, path: Path) -> int | None:
             for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         }
     )
-    async with open_service() as service:
+    async with open_service(only=name) as service:
         attachment = await stopper.until(attach_with_line(service, name))
         if isinstance(attachment, Stop):
             return attachment.exit_code

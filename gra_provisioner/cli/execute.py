@@ -10,22 +10,21 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .exec_output import JsonLines, SameStreams, Sink
 from .foreground import Foreground, terminal_size
 from .launch_options import variable
-from .options import JsonOption, RunnerName
+from .options import JsonOption, RunnerName, parsed
 from .output import print_json, reported_errors
 from .runners import open_service
+from .terminal import waiting_line
 
 if TYPE_CHECKING:
     from ..service import RunnerService
     from ..tunnel.process import RemoteProcess
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -125,8 +124,8 @@ def execute(
         tty,
         keep,
     )
-    bound = None if timeout is None else _parsed(parse_bound, timeout, "--timeout")
-    kept = _parsed(parse_size, limit, "--limit")
+    bound = None if timeout is None else parsed(parse_bound, timeout, "--timeout")
+    kept = parsed(parse_size, limit, "--limit")
     if file is not None:
         request = _python(request, file)
     with reported_errors(as_json or stream):
@@ -134,13 +133,6 @@ def execute(
             raise typer.Exit(asyncio.run(_to_json(request, bound, kept)))
         sink = JsonLines() if stream else SameStreams()
         raise typer.Exit(asyncio.run(_live(request, bound, sink)))
-
-
-def _parsed(parse: Callable[[object], T], text: str, option: str) -> T:
-    try:
-        return parse(int(text) if text.isdecimal() else text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r}: {error}", param_hint=option) from None
 
 
 def _python(request: _Command, file: str) -> _Command:
@@ -164,7 +156,7 @@ async def _to_json(request: _Command, timeout: float | None, limit: int) -> int:
     stdin = request.code
     if stdin is None:
         stdin = sys.stdin.buffer.read() if request.interactive else b""
-    async with open_service() as service:
+    async with open_service(only=request.runner) as service:
         done = await service.execute(
             request.runner,
             request.argv,
@@ -181,9 +173,14 @@ async def _to_json(request: _Command, timeout: float | None, limit: int) -> int:
 
 async def _live(request: _Command, timeout: float | None, sink: Sink) -> int:
     """Run it with its output on ours as it comes."""
-    async with open_service() as service, _started(service, request) as process:
+    async with (
+        open_service(only=request.runner) as service,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        with waiting_line() as on_phase:
+            process = await stack.enter_async_context(_started(service, request, on_phase))
         run = Foreground(process, request.runner, sink)
-        run.take_signals(keep=request.keep)
+        run.take_signals(leave_at_term=request.keep)
         if request.tty:
             run.follow_size()
         timer = None
@@ -204,7 +201,7 @@ async def _live(request: _Command, timeout: float | None, sink: Sink) -> int:
 
 
 def _started(
-    service: RunnerService, request: _Command
+    service: RunnerService, request: _Command, on_phase: Callable[[str, str], None]
 ) -> contextlib.AbstractAsyncContextManager[RemoteProcess]:
     return service.process(
         request.runner,
@@ -213,6 +210,7 @@ def _started(
         cwd=request.cwd,
         tty=terminal_size() if request.tty else None,
         keep_running=request.keep,
+        on_phase=on_phase,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from functools import partial
@@ -15,6 +16,7 @@ from .options import JsonOption, RunnerName
 from .output import print_json, reported_errors
 from .runners import open_service
 from .stopping import Stop, Stopper, handle_signals, terminated
+from .terminal import waiting_line
 
 if TYPE_CHECKING:
     from ..tunnel.forward import PortForward
@@ -70,7 +72,9 @@ async def _serve(name: str, pairs: list[tuple[int, int]], address: str, as_json:
     )
 
     async def work() -> None:
-        async with open_service() as service, service.forward(name, address) as forward:
+        async with open_service(only=name) as service, contextlib.AsyncExitStack() as stack:
+            with waiting_line() as on_phase:
+                forward = await stack.enter_async_context(service.forward(name, address, on_phase))
             for local, remote in pairs:
                 await _listen(forward, local, remote)
             if as_json:

@@ -21,15 +21,16 @@ if TYPE_CHECKING:
     from ..service import RunnerService
 
 
-def open_service(config: Config | None = None) -> RunnerService:
+def open_service(config: Config | None = None, *, only: str = "") -> RunnerService:
     """The service as this process is configured; what is slow to import is imported here.
 
+    ``only`` is the name of the runner that a command is about, if it is about one.
     Raises :class:`~gra_provisioner.errors.ConfigError`.
     """
     from ..profiles import load_config
     from ..service import RunnerService
 
-    return RunnerService.from_config(config or load_config(os.environ))
+    return RunnerService.from_config(config or load_config(os.environ), only)
 
 
 def get_runner(

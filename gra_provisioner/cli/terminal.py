@@ -7,9 +7,11 @@ nbclient, papermill).  rich is imported only once a line is shown.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from ..progress import LaunchEnd
@@ -101,3 +103,16 @@ class LiveLine:
         except (OSError, ValueError):
             # Hung up or closed: there is nobody to show it to.
             self._stream = None
+
+
+@contextlib.contextmanager
+def waiting_line() -> Iterator[Callable[[str, str], None]]:
+    """What is told of phases while something starts: a line on stderr if that is a terminal."""
+    if not can_rewrite(sys.stderr):
+        yield lambda phase, message: None
+        return
+    line = LiveLine(sys.stderr)
+    try:
+        yield line.on_phase
+    finally:
+        line.close()

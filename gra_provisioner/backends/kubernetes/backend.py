@@ -31,7 +31,14 @@ from .kubeconfig import Target
 from .launch import Launch
 from .logs import pod_logs
 from .manifest import agent_name
-from .naming import MANAGED_BY, OWNER, PROFILE, label_value, runner_from_pod
+from .naming import (
+    MANAGED_BY,
+    OWNER,
+    PROFILE,
+    is_label_value,
+    label_value,
+    runner_from_pod,
+)
 from .phases import launch_progress
 from .podview import text
 from .reflector import bounded
@@ -53,7 +60,8 @@ class KubernetesBackend:
     """Implements :class:`..base.Backend` with pods in one namespace.
 
     ``environ`` is where ``KUBECONFIG`` and ``HOME`` are looked up, ``clock`` gives the time in
-    seconds since the epoch by which finished runners are removed.
+    seconds since the epoch by which finished runners are removed.  ``only``: the one runner that
+    it is about, where that is known; then no other is looked at.
     """
 
     name = "kubernetes"
@@ -63,10 +71,13 @@ class KubernetesBackend:
         target: Target,
         environ: Mapping[str, str],
         clock: Callable[[], float] = time.time,
+        only: str = "",
     ) -> None:
         self._target = target
         self._environ = environ
         self._clock = clock
+        # A selector takes nothing else, and no runner has another name.
+        self._only = only if is_label_value(only) else ""
         self._cluster: Cluster | None = None
         self._dialler = Dialler()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -256,10 +267,10 @@ class KubernetesBackend:
     ) -> asyncio.Transport:
         """See :meth:`..base.Backend.dial`."""
         cluster = await self._open()
-        if cluster.pods.is_kept:
+        if self._only or cluster.pods.is_kept:
             await cluster.pods.synced()
         else:
-            # Who is about one runner need not know of all.
+            # A look at a few of many is not worth a list of all.
             await look_again(cluster, runner)
         return await self._dialler.dial(
             cluster, runner, protocol_factory, mostly_sends=mostly_sends
@@ -279,7 +290,7 @@ class KubernetesBackend:
 
     async def _open(self) -> Cluster:
         if self._cluster is None:
-            self._cluster = acquire(self._target, self._environ)
+            self._cluster = acquire(self._target, self._environ, self._only)
         cluster = self._cluster
         await cluster.client.open()
         return cluster

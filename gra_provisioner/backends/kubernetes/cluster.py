@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 
 from .client import Client
 from .kubeconfig import Target
-from .naming import MANAGED_BY
+from .naming import MANAGED_BY, RUNNER
 from .reflector import Reflector
 from .seen import SeenRunners
 from .websocket import WebsocketTransport
 
-Key = tuple[Target, str | None, str | None]
+Key = tuple[Target, str | None, str | None, str]
 
 
 class Cluster:
@@ -65,15 +65,20 @@ _clusters: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Key, Cluste
 )
 
 
-def acquire(target: Target, environ: Mapping[str, str]) -> Cluster:
-    """A share in the running loop's view of the cluster.  Makes no request."""
-    key = (target, environ.get("KUBECONFIG"), environ.get("HOME"))
+def acquire(target: Target, environ: Mapping[str, str], only: str = "") -> Cluster:
+    """A share in the running loop's view of the cluster.  Makes no request.
+
+    ``only`` is the name of the one runner that is to be seen; all are without it.
+    """
+    key = (target, environ.get("KUBECONFIG"), environ.get("HOME"), only)
     clusters = _clusters.setdefault(asyncio.get_running_loop(), {})
     cluster = clusters.get(key)
     if cluster is None:
         client = Client(target, environ)
-        name, value = MANAGED_BY
-        cluster = clusters[key] = Cluster(client, Reflector(client, "pods", f"{name}={value}"))
+        selector = "=".join(MANAGED_BY)
+        if only:
+            selector += f",{RUNNER}={only}"
+        cluster = clusters[key] = Cluster(client, Reflector(client, "pods", selector))
         cluster.forget = lambda: clusters.pop(key)
     cluster.users += 1
     return cluster

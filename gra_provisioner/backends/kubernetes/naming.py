@@ -57,12 +57,17 @@ class PodRunner(NamedTuple):
     created: float
 
 
+def is_label_value(value: str) -> bool:
+    """Whether the text can be the value of a label as it is."""
+    return _LABEL_VALUE.fullmatch(value) is not None
+
+
 def label_value(value: str) -> str:
     """The text as the value of a label: itself if it can be one, else what is left and a hash.
 
     The hash keeps texts apart that look the same once made fit (``a b@c`` and ``a-b-c``).
     """
-    if _LABEL_VALUE.fullmatch(value):
+    if is_label_value(value):
         return value
     digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     fit = re.sub(r"[^A-Za-z0-9._-]+", "-", value)[: _LABEL_LENGTH - len(digest) - 1]
