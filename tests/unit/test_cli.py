@@ -27,33 +27,6 @@ from gra_provisioner.cli.output import (
 from gra_provisioner.cli.stopping import Stop, Stopper
 from gra_provisioner.cli.usage import wants_json
 from gra_provisioner.errors import ConfigError, GraError, RunnerNotFound
-from gra_provisioner.runner import KernelState, Runner, RunnerLabels, RunnerStatus, Usage
-
-NOW = 1_700_000_000.0
-FULL = Runner(
-    name="runner-1",
-    uid="u1",
-    backend="local",
-    profile="small",
-    labels=RunnerLabels("me", "k1", "gra", "work/a.ipynb", "host"),
-    created=NOW - 125,
-    status=RunnerStatus.RUNNING,
-    kernel=KernelState.BUSY,
-    clients=1,
-    usage=Usage(cpu=0.4242, memory=3 * 2**26, memory_limit=2**31),
-    pid=7,
-)
-BARE = Runner(
-    name="runner-22",
-    uid="u2",
-    backend="local",
-    profile="large",
-    labels=RunnerLabels("me"),
-    created=NOW - 2 * 86400,
-    status=RunnerStatus.LOST,
-    kernel=KernelState.UNKNOWN,
-    message="The process is gone.",
-)
 
 
 def _lines(table: Table, width: int = 200) -> list[str]:
@@ -158,6 +131,7 @@ def test_a_commands_help_is_in_paragraphs_and_panels() -> None:
 MAIN = """
 import sys
 from gra_provisioner.cli.app import main
+from tests.support.sample_runners import BARE, FULL, NOW
 try:
     main()
 finally:

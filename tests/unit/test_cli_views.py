@@ -17,40 +17,12 @@ from gra_provisioner.cli.views import VIEWS, Format, columns, none, rows
 from gra_provisioner.runner import (
     Change,
     ChangeKind,
-    KernelState,
     Runner,
     RunnerLabels,
-    RunnerStatus,
-    Usage,
 )
 from gra_provisioner.selection import Selection
 from gra_provisioner.service import RunnerService
-
-NOW = 1_700_000_000.0
-FULL = Runner(
-    name="runner-1",
-    uid="u1",
-    backend="local",
-    profile="small",
-    labels=RunnerLabels("me", "k1", "gra", "work/a.ipynb", "host", {"team": "a"}),
-    created=NOW - 125,
-    status=RunnerStatus.RUNNING,
-    kernel=KernelState.BUSY,
-    clients=1,
-    usage=Usage(cpu=0.4242, memory=3 * 2**26, memory_limit=2**31),
-    pid=7,
-)
-BARE = Runner(
-    name="runner-22",
-    uid="u2",
-    backend="local",
-    profile="large",
-    labels=RunnerLabels("me"),
-    created=NOW - 2 * 86400,
-    status=RunnerStatus.LOST,
-    kernel=KernelState.UNKNOWN,
-    message="The process is gone.",
-)
+from tests.support.sample_runners import BARE, FULL, NOW
 
 
 def _lines(runners: list[Runner], form: Format = Format.TABLE) -> list[str]:
