@@ -27,6 +27,7 @@ from gra_provisioner.cli.output import (
 from gra_provisioner.cli.stopping import Stop, Stopper
 from gra_provisioner.cli.usage import wants_json
 from gra_provisioner.errors import ConfigError, GraError, RunnerNotFound
+from tests.support.sample_runners import BARE, FULL, NOW
 
 
 def _lines(table: Table, width: int = 200) -> list[str]:
