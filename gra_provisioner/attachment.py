@@ -67,6 +67,22 @@ class Attachment:
         await self.kernel.close()
 
 
+def variables(spec: RunnerSpec) -> dict[str, str]:
+    """The variables of a profile with their values, secret ones too, for the process itself."""
+    return {
+        name: value.value if isinstance(value, Secret) else value
+        for name, value in spec.env.items()
+    }
+
+
+def working_directory(spec: RunnerSpec, runner: Runner, cwd: str | None) -> str | None:
+    """Where to start what runs in a runner, for a client in ``cwd``; ``None``: where its agent is.
+
+    The client's own folder is nowhere but on its own host.
+    """
+    return spec.working_dir or (cwd if runner.backend == LocalBackend.name else None)
+
+
 async def start_kernel(
     kernel: RemoteKernel,
     runner: Runner,
@@ -83,18 +99,13 @@ async def start_kernel(
     Raises :class:`~.errors.LaunchError`.
     """
     on_phase("kernel", f"{runner.name}: starting the kernel")
-    values = {
-        name: value.value if isinstance(value, Secret) else value
-        for name, value in spec.env.items()
-    }
     names = {
         "kernel_id": labels.kernel_id or "",
         "kernel_name": labels.kernel_name or "",
     }
-    # The client's own folder is nowhere but on its own host.
-    directory = spec.working_dir or (cwd if runner.backend == LocalBackend.name else None)
+    directory = working_directory(spec, runner, cwd)
     try:
-        await kernel.start(spec.kernel_argv, {**values, **env}, directory, names, timeout)
+        await kernel.start(spec.kernel_argv, {**variables(spec), **env}, directory, names, timeout)
     except LaunchError as error:
         if runner.backend != LocalBackend.name:
             # What the agent says would last as long as the runner.

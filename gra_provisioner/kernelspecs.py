@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,11 @@ class InstalledKernelSpec:
             "profile": self.profile,
             "resource_dir": str(self.resource_dir),
         }
+
+
+def kernel_language(kernel_argv: Sequence[str]) -> str:
+    """The language of the kernel that a command starts, empty where only the kernel knows."""
+    return "python" if _IPYKERNEL.intersection(kernel_argv) else ""
 
 
 def display_name(profile: str, settings: Settings, language: str = "python") -> str:

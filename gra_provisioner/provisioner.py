@@ -14,7 +14,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -122,6 +122,20 @@ class GraProvisioner(KernelProvisionerBase):
     def runner(self) -> Runner | None:
         """The runner, once launched."""
         return self._runner
+
+    @property
+    def kernel_exit(self) -> KernelExit | None:
+        """How the kernel ended, once it has and clients know.  Asked by ``gra run``."""
+        return self._kernel.exit if self._kernel is not None else None
+
+    async def detach(self) -> None:
+        """Leave the kernel and its runner to themselves, for whoever attaches to them next.
+
+        Called by ``gra run --keep``, in the place of a shutdown.
+        """
+        self._has_process = False
+        if self._lease is not None:
+            await self._abandon()
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         """Check the configuration.  The kernelspec's argv is not used: it is the launcher's."""
@@ -353,8 +367,12 @@ class GraProvisioner(KernelProvisionerBase):
         """The next launch's progress, with who is told of it.  Called on the client's loop."""
         observers: list[LaunchObserver] = [LogObserver(log, self.log)]
         emitter = self._emitter = self._make_emitter(env)
+        # A kernel manager may see to it itself, as that of gra run.
+        own: Sequence[LaunchObserver] | None = getattr(self.parent, "launch_observers", None)
         if emitter is not None:
             observers.append(emitter.launching())
+        elif own is not None:
+            observers += own
         elif self.show_progress == "auto" and not self._launched:
             # Later the terminal is the client's: a prompt may be on it.
             from .cli.terminal import LiveLine, can_rewrite

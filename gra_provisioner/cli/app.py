@@ -28,11 +28,12 @@ Exit codes:
   5  a runner or its kernel did not start
   6  the kernel died or the runner ended
   7  the stream to the runner failed
+124  its time was over (exec, run)
 130  interrupted by Ctrl-C
-143  ended by SIGTERM (attach, logs, port, kernel)
+143  ended by SIGTERM (attach, console, logs, port, run, kernel)
 
-gra kernel ends with its kernel's own exit code once that has started, gra exec with its
-command's.
+gra kernel ends with its kernel's own exit code once that has started, gra exec and gra run with
+that of their command or code.
 
 With --json, errors are objects on stderr: reason, message, hint, details."""
 

@@ -117,7 +117,7 @@ async def _create(config: Config, options: _Options) -> dict[str, Any] | Stop:
     async with open_service(config) as service:
         if not options.as_json:
             typer.echo(backend_line(service.backend_name, service.backend_reason), err=True)
-        launching = _launch(
+        launching = launch(
             service, spec, labels_of_this_process(owner=service.owner), progress, options.wait
         )
         runner = await stopper.until(launching)
@@ -130,13 +130,17 @@ async def _create(config: Config, options: _Options) -> dict[str, Any] | Stop:
         }
 
 
-async def _launch(
+async def launch(
     service: RunnerService,
     spec: RunnerSpec,
     labels: RunnerLabels,
     progress: LaunchProgress,
-    wait: bool,
+    wait: bool = True,
 ) -> Runner:
+    """Start a runner, with its kernel if the spec has one; nothing is left if that is given up.
+
+    Without ``wait`` only until it is accepted.  Raises :class:`~gra_provisioner.errors.GraError`.
+    """
     if not wait:
         return await service.create(spec, labels, progress, wait=False)
     with progress:

@@ -62,16 +62,16 @@ class Foreground:
         if error is not None and not self._hung_up.done():
             self._hung_up.set_exception(error)
 
-    def take_signals(self, *, keep: bool) -> None:
+    def take_signals(self, *, leave_at_term: bool) -> None:
         """Pass on what this process is told; a hang-up ends it here, and so there.
 
-        What is to be kept is left at a SIGTERM, too.
+        ``leave_at_term``: so does a SIGTERM, of what is kept, or ended by other means.
         """
         leave = partial(self._hang_up, 128 + signal.SIGTERM)
         handle_signals(
             {
                 signal.SIGINT: self._on_interrupt,
-                signal.SIGTERM: leave if keep else self._pass_on_term,
+                signal.SIGTERM: leave if leave_at_term else self._pass_on_term,
                 signal.SIGHUP: lambda: self._hang_up(128 + signal.SIGHUP),
             }
         )
