@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .runner import Runner, RunnerStatus
+from .runner import Change, ChangeKind, Runner, RunnerStatus
 
 
 class SortKey(str, enum.Enum):
@@ -78,6 +78,30 @@ def select(runners: Iterable[Runner], selection: Selection) -> list[Runner]:
     if selection.reverse:
         chosen.reverse()
     return chosen if selection.limit is None else chosen[: selection.limit]
+
+
+class SelectedChanges:
+    """Makes of all changes those of the runners that are meant.
+
+    One that comes to be meant is told as ``ADDED``, one that is meant no longer as ``DELETED``.
+    """
+
+    def __init__(self, selection: Selection) -> None:
+        self._selection = selection
+        self._shown: set[tuple[str, str]] = set()
+
+    def of(self, change: Change) -> Change | None:
+        """What is to be told of it, if anything."""
+        runner = change.runner
+        if runner is None:
+            return change
+        key = runner.name, runner.uid
+        was_shown = key in self._shown
+        if change.kind is not ChangeKind.DELETED and self._selection.matches(runner):
+            self._shown.add(key)
+            return Change(ChangeKind.MODIFIED if was_shown else ChangeKind.ADDED, runner)
+        self._shown.discard(key)
+        return Change(ChangeKind.DELETED, runner) if was_shown else None
 
 
 def by_number(runner: Runner) -> tuple[int, str]:

@@ -40,26 +40,21 @@ from .backends.service_account import in_cluster
 from .errors import (
     GraError,
     RunnerEnded,
-    RunnerNotFound,
-    RunnerStartError,
-    Unreachable,
 )
 from .execution import LIMIT, Ended, Execution
+from .inspection import inspect_all, inspect_one
 from .log_streams import as_they_come, by_time
 from .logs import LogLine, LogQuery
 from .owner import this_owner
 from .profiles import Config
 from .runner import (
     Change,
-    ChangeKind,
-    KernelState,
     Runner,
     RunnerLabels,
     RunnerSpec,
-    RunnerStatus,
-    Usage,
 )
-from .selection import INSPECTED_KEYS, Selection, select
+from .selection import INSPECTED_KEYS, SelectedChanges, Selection, select
+from .starting import not_started, until_started
 from .tunnel.channels import KernelChannels
 from .tunnel.client import Tunnel
 from .tunnel.forward import PortForward
@@ -71,13 +66,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gra_provisioner")
 
-# A runner on this host answers in milliseconds; one that does not is shown as it is known.
-_INSPECT_WITHIN = 2.0
-_INSPECTED_AT_ONCE = 16
-# How long a runner that somebody else has started is waited for, and how often it is looked at:
-# what stands in the way of a pod is told by events, which are asked for.
-_STARTED_WITHIN = 600.0
-_LOOK_EVERY = 0.5
 #: A longer list is not inspected unless that is asked for.
 INSPECTED_BY_DEFAULT = 50
 
@@ -202,14 +190,7 @@ class RunnerService:
 
     async def inspect(self, runners: Iterable[Runner]) -> Sequence[Runner]:
         """The runners with what only their agents know; one that does not answer stays as it is."""
-        # Each is a connection; a server is not to be met with hundreds at once.
-        turns = asyncio.Semaphore(_INSPECTED_AT_ONCE)
-
-        async def inspected(runner: Runner) -> Runner:
-            async with turns:
-                return await self._inspect(runner)
-
-        return await asyncio.gather(*map(inspected, runners))
+        return await inspect_all(self._backend, runners)
 
     async def watch(self, selection: Selection = EVERY_RUNNER) -> AsyncGenerator[Change, None]:
         """The runners that are meant as ``ADDED``, ``SYNCED``, and then what becomes of them.
@@ -217,22 +198,12 @@ class RunnerService:
         One that is meant no longer is told as ``DELETED``.  Nothing is inspected; of the
         selection, order and limit do not count.  Raises :class:`~.errors.BackendError`.
         """
-        shown: set[tuple[str, str]] = set()
+        chosen = SelectedChanges(selection)
         async with contextlib.aclosing(self._backend.watch()) as changes:
             async for change in changes:
-                runner = change.runner
-                if runner is None:
-                    yield change
-                    continue
-                key = runner.name, runner.uid
-                if change.kind is ChangeKind.DELETED or not selection.matches(runner):
-                    if key in shown:
-                        shown.discard(key)
-                        yield Change(ChangeKind.DELETED, runner)
-                else:
-                    kind = ChangeKind.MODIFIED if key in shown else ChangeKind.ADDED
-                    shown.add(key)
-                    yield Change(kind, runner)
+                told = chosen.of(change)
+                if told is not None:
+                    yield told
 
     async def check(self) -> None:
         """Raise what keeps the backend from being used, as :meth:`.backends.base.Backend.check`."""
@@ -244,7 +215,7 @@ class RunnerService:
         Raises :class:`~.errors.RunnerNotFound`.
         """
         runner = await self._backend.get(name)
-        return await self._inspect(runner) if inspect else runner
+        return await inspect_one(self._backend, runner) if inspect else runner
 
     async def logs(
         self,
@@ -287,7 +258,7 @@ class RunnerService:
         try:
             await kernel.connect(partial(self._backend.dial, runner))
         except RunnerEnded as error:
-            raise (_not_started(error) if starting else error) from None
+            raise (not_started(error) if starting else error) from None
 
     async def answered(self, runner: Runner) -> None:
         """Wait until the agent of a runner that is starting has answered.
@@ -299,7 +270,7 @@ class RunnerService:
         try:
             await tunnel.connect()
         except RunnerEnded as error:
-            raise _not_started(error) from None
+            raise not_started(error) from None
         finally:
             await tunnel.close()
 
@@ -311,7 +282,7 @@ class RunnerService:
         Raises :class:`~.errors.RunnerNotFound`, :class:`~.errors.RequestError` where it has no
         kernel, or what ended it.
         """
-        runner = await self._started(name, on_phase)
+        runner = await until_started(self._backend, name, on_phase)
         on_phase("connecting", f"{runner.name}: connecting")
         tunnel = Tunnel(partial(self._backend.dial, runner))
         try:
@@ -418,7 +389,9 @@ class RunnerService:
         name is not meant.  See :meth:`.tunnel.process.RemoteProcess.start`.  Raises
         :class:`~.errors.RunnerNotFound`, :class:`~.errors.RunnerStartError`, and what that does.
         """
-        runner = await self._started(name, on_phase) if isinstance(name, str) else name
+        runner = (
+            await until_started(self._backend, name, on_phase) if isinstance(name, str) else name
+        )
         process = RemoteProcess(partial(self._backend.dial, runner))
         try:
             await process.start(argv, env=env, cwd=cwd, tty=tty, keep_running=keep_running)
@@ -435,7 +408,7 @@ class RunnerService:
         One that is starting is waited for.  Raises :class:`~.errors.RunnerNotFound`,
         :class:`~.errors.RunnerStartError`, or what the tunnel does.
         """
-        runner = await self._started(name, on_phase)
+        runner = await until_started(self._backend, name, on_phase)
         tunnel = Tunnel(partial(self._backend.dial, runner))
         forward = PortForward(tunnel, address)
         try:
@@ -491,34 +464,6 @@ class RunnerService:
             async for piece in pieces:
                 yield piece
 
-    async def _started(self, name: str, on_phase: PhaseCallback) -> Runner:
-        """The runner once it has started, or at once if it has.
-
-        Raises :class:`RunnerStartError` with why it will not, :class:`Unreachable` where it takes
-        too long, or :class:`RunnerNotFound`.
-        """
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + _STARTED_WITHIN
-        runner = await self._backend.get(name)
-        uid = runner.uid
-        while runner.status is RunnerStatus.STARTING:
-            if runner.reason:
-                raise RunnerStartError(runner.message, hint=runner.hint, reason=runner.reason)
-            if clock() >= deadline:
-                raise Unreachable(
-                    f"{name} has not started within {_STARTED_WITHIN:g} s: {runner.message}.",
-                    hint=f"`gra get {name}` shows how its start goes on.",
-                )
-            on_phase(runner.phase or "starting", runner.message or f"{name}: starting")
-            await asyncio.sleep(_LOOK_EVERY)
-            runner = await self._backend.get(name)
-            if runner.uid != uid:
-                raise RunnerNotFound(
-                    f"{name} was deleted, and another one has its name.",
-                    hint="`gra list` shows the runners there are.",
-                )
-        return runner
-
     async def _withdraw(self, runner: Runner) -> None:
         """End the runner of a launch that failed, whose own error is what matters."""
         try:
@@ -531,46 +476,6 @@ class RunnerService:
                 error.message,
             )
 
-    async def _inspect(self, runner: Runner) -> Runner:
-        if runner.status is not RunnerStatus.RUNNING:
-            kernel = KernelState.NONE
-            if runner.status in (RunnerStatus.UNKNOWN, RunnerStatus.STARTING):
-                kernel = KernelState.UNKNOWN
-            return dataclasses.replace(runner, kernel=kernel)
-        tunnel = Tunnel(partial(self._backend.dial, runner), observer=True)
-        try:
-            await tunnel.connect(timeout=_INSPECT_WITHIN)
-            info = await tunnel.request("info", timeout=_INSPECT_WITHIN)
-        except (RunnerEnded, RunnerNotFound):
-            # It ended between the two looks; its record says why, if it can be had.
-            with contextlib.suppress(GraError):
-                return await self._backend.get(runner.name)
-            return dataclasses.replace(runner, status=RunnerStatus.ENDED)
-        except Unreachable as error:
-            return dataclasses.replace(runner, message=error.message, reason=error.code)
-        except GraError as error:
-            return dataclasses.replace(
-                runner, message=error.message, reason=error.code, hint=error.hint
-            )
-        finally:
-            await tunnel.close()
-        report = info["kernel"]["last_exit"] if info["kernel"]["state"] == "dead" else None
-        usage = info["usage"]
-        return dataclasses.replace(
-            runner,
-            kernel=KernelState(info["kernel"]["state"]),
-            clients=info["clients"],
-            usage=Usage(usage["cpu"], usage["memory"], usage["memory_limit"]),
-            reason=report["reason"] if report else runner.reason,
-            message=report["message"] if report else runner.message,
-            hint=report["hint"] if report else runner.hint,
-        )
-
 
 def _name_of(runner: str | Runner) -> str:
     return runner if isinstance(runner, str) else runner.name
-
-
-def _not_started(error: RunnerEnded) -> RunnerStartError:
-    reason = str(error.details.get("reason") or error.code)
-    return RunnerStartError(error.message, hint=error.hint, reason=reason, details=error.details)

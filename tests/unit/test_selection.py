@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gra_provisioner.runner import KernelState, Runner, RunnerLabels, RunnerStatus, Usage
-from gra_provisioner.selection import SORT_KEYS, Selection, by_number, select
+from gra_provisioner.runner import (
+    Change,
+    ChangeKind,
+    KernelState,
+    Runner,
+    RunnerLabels,
+    RunnerStatus,
+    Usage,
+)
+from gra_provisioner.selection import SORT_KEYS, SelectedChanges, Selection, by_number, select
 
 _RUNNER = Runner(
     name="runner-2",
@@ -121,3 +129,38 @@ def test_the_order_they_come_in_makes_no_difference(
     assert len(chosen) == min(len(runners), len(runners) if limit is None else limit)
     if sort == "name":
         assert chosen == sorted(runners, key=by_number, reverse=reverse)[:limit]
+
+
+def test_changes_are_told_of_those_that_are_meant() -> None:
+    ended = dataclasses.replace(_RUNNER, status=RunnerStatus.ENDED)
+    other = _other(3, profile="large")
+    chosen = SelectedChanges(Selection(profile="small", statuses=frozenset({RunnerStatus.RUNNING})))
+    told = [
+        chosen.of(Change(kind, runner))
+        for kind, runner in (
+            (ChangeKind.ADDED, _RUNNER),
+            (ChangeKind.ADDED, other),
+            (ChangeKind.SYNCED, None),
+            (ChangeKind.MODIFIED, _RUNNER),
+            # Still there, and no longer meant.
+            (ChangeKind.MODIFIED, ended),
+            (ChangeKind.MODIFIED, ended),
+            (ChangeKind.DELETED, ended),
+            (ChangeKind.DELETED, other),
+            # Another of its name.
+            (ChangeKind.ADDED, dataclasses.replace(_RUNNER, uid="u-9")),
+            (ChangeKind.DELETED, dataclasses.replace(_RUNNER, uid="u-9")),
+        )
+    ]
+    assert [change and change.kind for change in told] == [
+        ChangeKind.ADDED,
+        None,
+        ChangeKind.SYNCED,
+        ChangeKind.MODIFIED,
+        ChangeKind.DELETED,
+        None,
+        None,
+        None,
+        ChangeKind.ADDED,
+        ChangeKind.DELETED,
+    ]
