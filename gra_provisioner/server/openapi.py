@@ -26,8 +26,9 @@ Every error has the same form, Error: reason for programs, message and hint for 
 bytes, durations in seconds, points in time in seconds since the epoch.
 
 Streams are server-sent events (text/event-stream): each has a name and one line of JSON as its
-data. Lines that begin with a colon are to be ignored; one comes at least every 15 seconds. An event
-named error, with an Error, is the last one of a stream that failed."""
+data; the schema of such an answer is that of an event. Lines that begin with a colon are to be
+ignored; one comes at least every 15 seconds. An event named error, with an Error, is the last one of
+a stream that failed."""
 
 _SECURITY = {
     "token": {
@@ -145,23 +146,29 @@ def _answer(answer: Answer, references: Mapping[type[BaseModel], dict[str, Any]]
         content[_JSON] = {"schema": references[answer.model]}
     if answer.events is not None:
         described["description"] += f" {answer.events.description}"
-        # OpenAPI 3.1 has no words for events.
-        data = _events(answer.events, references)
-        content[sse.CONTENT_TYPE] = {"schema": {"type": "string"}, "x-events": data}
+        # OpenAPI 3.1 has no words for events; 3.2 has a schema of each of them, in this form.
+        content[sse.CONTENT_TYPE] = {"schema": {"oneOf": _events(answer.events, references)}}
     return {**described, "content": content} if content else described
 
 
 def _events(
     events: Events, references: Mapping[type[BaseModel], dict[str, Any]]
-) -> dict[str, dict[str, Any]]:
-    """The schema of each event's data, by its name."""
+) -> list[dict[str, Any]]:
+    """The schema of each kind of event."""
     expected: dict[str, tuple[type[BaseModel], ...]] = {**events.models, "error": (Error,)}
-    return {
-        name: references[models[0]]
-        if len(models) == 1
-        else {"anyOf": [references[model] for model in models]}
-        for name, models in expected.items()
-    }
+    described = []
+    for name, models in expected.items():
+        kinds = [references[model] for model in models]
+        data = {
+            "type": "string",
+            "contentMediaType": _JSON,
+            "contentSchema": kinds[0] if len(kinds) == 1 else {"anyOf": kinds},
+        }
+        properties = {"event": {"const": name}, "data": data, "id": {"type": "string"}}
+        described.append(
+            {"type": "object", "properties": properties, "required": ["event", "data"]}
+        )
+    return described
 
 
 def _error(text: str, references: Mapping[type[BaseModel], dict[str, Any]]) -> dict[str, Any]:

@@ -156,6 +156,10 @@ def rest_server(places: Places, env: Mapping[str, str] | None = None) -> Iterato
     It must not have said anything of a fault of its own when it is stopped.
     """
     shutil.copytree(REPOSITORY / "jupyter-config", places.config, dirs_exist_ok=True)
+    # What else is installed has no part in it and takes its time.
+    others = {"jupyterlab": False, "jupyter_lsp": False, "notebook_shim": False}
+    config = {"ServerApp": {"jpserver_extensions": others}}
+    (places.config / "jupyter_server_config.json").write_text(json.dumps(config))
     with jupyter_server(places, env) as server:
         rest = Rest(server)
         yield rest
