@@ -30,6 +30,7 @@ SESSION = (
     "gra logs --source agent runner-1",
     "gra get runner-9",
     "gra delete runner-1",
+    "echo 'print(6 * 7)' | gra run -",
 )
 
 
