@@ -6,9 +6,9 @@ import base64
 import json
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -340,27 +340,30 @@ def test_a_link_that_drops_changes_nothing(
     lines = 5000
     path = _write(
         places,
-        "open('begun', 'w').close()\nimport time\n"
+        "import time\n"
         f"for n in range({lines}):\n"
         "    print(n, flush=True)\n"
         "    if n % 250 == 249: time.sleep(0.2)",
         "print('after')",
     )
 
+    def is_busy() -> bool:
+        found = gra("get", *runners.uids(), "--json")
+        return found.returncode == 0 and json.loads(found.stdout)["kernel"] == "busy"
+
     def drop() -> None:
-        until(runners.uids, "the runner to be there", _TIMEOUT)
-        runners.until_exists("begun", "the first cell to run")
+        until(is_busy, "the first cell to run", _TIMEOUT)
         for _ in range(5):
             network[0].cut()
             time.sleep(0.4)
 
-    dropping = threading.Thread(target=drop)
-    dropping.start()
-    try:
+    with ThreadPoolExecutor(1) as beside:
+        dropping = beside.submit(drop)
         result = CliRunner().invoke(app, ["run", str(path)])
-    finally:
-        dropping.join()
+    dropping.result()
 
+    # Once at the beginning, and after each drop.
+    assert network[0].dialled > 5
     assert result.exit_code == 0, capfd.readouterr().err
     expected = "".join(f"{n}\n" for n in range(lines))
     first, after = _executed(path)
