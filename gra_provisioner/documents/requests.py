@@ -1,4 +1,4 @@
-"""What the REST API takes: bodies and queries.  Unknown fields are refused, types are strict.
+"""What the REST API takes in bodies.  Unknown fields are refused, types are strict.
 
 What a value may be is checked where it is checked for every source of configuration
 (:mod:`gra_provisioner.units`, :mod:`gra_provisioner.profiles`); the patterns here tell it to those
@@ -25,7 +25,6 @@ from pydantic_core import PydanticCustomError
 from ..execution import LIMIT
 from ..fields import ProfileName, Table, Text, VariableName
 from ..pod_schema import LabelKey, LabelValue
-from ..selection import SORT_KEYS
 from ..units import parse_cpu, parse_duration, parse_size
 
 if TYPE_CHECKING:
@@ -41,7 +40,6 @@ _NO_NUL = r"^[^\u0000]*$"
 # What a request may hold of a command's output, and for how long it may go on.
 LARGEST_LIMIT = 64 << 20
 LONGEST_TIMEOUT = 30 * 86400.0
-LONGEST_GRACE = 3600.0
 
 
 def _schema(*alternatives: Mapping[str, Any]) -> WithJsonSchema:
@@ -55,7 +53,7 @@ def _given(value: object) -> object:
     return value
 
 
-def _wrong(field: str, rule: str) -> PydanticCustomError:
+def wrong_field(field: str, rule: str) -> PydanticCustomError:
     """What is wrong with a field in the light of others."""
     return PydanticCustomError("wrong_field", "{rule}", {"field": field, "rule": rule})
 
@@ -258,7 +256,7 @@ class Create(Request):
     @model_validator(mode="after")
     def _kernel_needs_waiting(self) -> Self:
         if not self.wait and self.kernel and "kernel" in self.model_fields_set:
-            raise _wrong(
+            raise wrong_field(
                 "kernel",
                 "must be false, or be left out, where wait is false: a kernel is started by "
                 "whoever waits for its runner",
@@ -317,9 +315,11 @@ class Exec(Request):
     def _one_command(self) -> Self:
         given = self.model_fields_set
         if ("argv" in given) == ("code" in given):
-            raise _wrong("argv", "must be given, or code in its place, and not both")
+            raise wrong_field("argv", "must be given, or code in its place, and not both")
         if "code" in given and "stdin" in given:
-            raise _wrong("stdin", "must be left out where there is code, which is read from it")
+            raise wrong_field(
+                "stdin", "must be left out where there is code, which is read from it"
+            )
         return self
 
 
@@ -341,112 +341,4 @@ class ExecStream(Exec):
         "end",
         description="What becomes of it when the client goes away: end hangs up on it (SIGHUP), "
         "keep lets it go on, with its output dropped.",
-    )
-
-
-class NoQuery(Request):
-    """No query."""
-
-
-class ListQuery(Request):
-    """Which runners are meant. All that is given must be so."""
-
-    owner: str | None = Field(
-        None,
-        description="Whose they are; me: this server's owner's. By default everybody's that may "
-        "be seen.",
-    )
-    status: list[Literal["starting", "running", "ended", "lost", "unknown"]] = Field(
-        default_factory=list, description="What they are: one of those given."
-    )
-    profile: str | None = Field(None, description="The profile that they were made by.")
-    label: list[Annotated[str, Field(pattern="^[^=]+=")]] = Field(
-        default_factory=list,
-        description="A label that they have, as NAME=VALUE. Of several, all.",
-    )
-    kernel: str | None = Field(
-        None, description="The id of their kernel, or the name of its kernelspec."
-    )
-    notebook: str | None = Field(
-        None, description="The path of their notebook, or a pattern: work/*.ipynb."
-    )
-
-
-class SortedListQuery(ListQuery):
-    """Which runners are meant, in which order, how many, and how much is wanted of them."""
-
-    sort: Literal[SORT_KEYS] = Field(  # type: ignore[valid-type]
-        "name", description="What they are sorted by. age: the youngest first."
-    )
-    reverse: bool = Field(False, description="The other way round.")
-    limit: int | None = Field(None, ge=0, le=10**9, description="At most so many.")
-    inspect: bool | None = Field(
-        None,
-        description="Whether each is asked for what its kernel does, its clients and its use of "
-        "CPU and memory. By default up to 50 are. false answers from the cache.",
-    )
-
-
-class GetQuery(Request):
-    """How much is wanted of a runner."""
-
-    inspect: bool = Field(
-        True,
-        description="Whether it is asked for what its kernel does, its clients and its use of CPU "
-        "and memory.",
-    )
-
-
-class DeleteQuery(Request):
-    """How a runner is ended."""
-
-    grace: float = Field(
-        5.0,
-        ge=0,
-        le=LONGEST_GRACE,
-        allow_inf_nan=False,
-        description="After so many seconds it is killed. A pod takes whole seconds, at least 1.",
-    )
-    force: bool = Field(False, description="Kill it at once: as grace 0.")
-
-
-class LogQuery(Request):
-    """Which lines of a runner's log are meant. All that is given must be so."""
-
-    follow: bool = Field(
-        False,
-        description="Whether what is written from now on is meant too: then lines are sent as "
-        "server-sent events.",
-    )
-    since: float | None = Field(
-        None,
-        ge=0,
-        allow_inf_nan=False,
-        description="Written from then on, in seconds since the epoch. A line of which nobody has "
-        "noted the time is always late enough.",
-    )
-    last: float | None = Field(
-        None, ge=0, allow_inf_nan=False, description="Written in the last so many seconds."
-    )
-    tail: int = Field(
-        1000, ge=0, le=1_000_000, description="At most so many of the last lines of each runner."
-    )
-    source: list[str] = Field(
-        default_factory=list,
-        description="Written by one of these: agent, kernel (or only its stdout or stderr), or "
-        "another container of the pod.",
-    )
-
-    @model_validator(mode="after")
-    def _one_beginning(self) -> Self:
-        if self.since is not None and self.last is not None:
-            raise _wrong("last", "must be left out where since is given")
-        return self
-
-
-class LogsQuery(LogQuery):
-    """Which lines of several runners' logs are meant."""
-
-    runner: list[str] = Field(
-        min_length=1, max_length=100, description="The name of a runner. At least one."
     )

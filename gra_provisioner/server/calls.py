@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from ..documents.requests import NoQuery, Request
+from ..documents.queries import NoQuery
+from ..documents.requests import Request
 from ..profiles import Config
 from ..service import RunnerService
 from .access import Access

@@ -40,8 +40,11 @@ class GraExtension(ExtensionApp):
         server.web_app.add_handlers(".*$", made)  # type: ignore[no-untyped-call]
 
     def current_activity(self) -> bool:
-        """Called by the server: whether there is work for which it must not end by itself."""
-        return self._host is not None and self._host.busy > 0
+        """Called by the server: whether there is work for which it must not end by itself.
+
+        A page that watches runners is none.
+        """
+        return self._host is not None and self._host.working > 0
 
     async def stop_extension(self) -> None:
         """Called by the server when it stops, before it ends its kernels."""

@@ -81,7 +81,7 @@ class ApiHandler(APIHandler):
 
     async def serve(self, operation: Operation, names: Mapping[str, str]) -> None:
         """Do what was asked for, and answer."""
-        with self._host.answering():
+        with self._host.answering(works=operation.right not in (None, "read")):
             try:
                 call = await self._call(operation, names)
                 does = operation.does

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
 from typing import Any, TypeVar
 
 from ..errors import GraError
@@ -75,6 +75,8 @@ class Host:
 
     def __init__(self, environ: Mapping[str, str], log: logging.Logger) -> None:
         self.stopping = False
+        # How many operations run that change something or run a command.
+        self.working = 0
         self._environ = environ
         self._log = log
         self._lease: Lease | None = None
@@ -84,20 +86,20 @@ class Host:
         # On the server's: who is yet to answer.
         self._answering: set[asyncio.Task[Any]] = set()
 
-    @property
-    def busy(self) -> int:
-        """How many operations run."""
-        return len(self._tasks)
-
     @contextlib.contextmanager
-    def answering(self) -> Any:
-        """For as long as the block runs, :meth:`close` waits for it."""
+    def answering(self, *, works: bool) -> Iterator[None]:
+        """For as long as the block runs, :meth:`close` waits for it.
+
+        ``works``: it is no mere look, so that :attr:`working` counts it.
+        """
         task = asyncio.current_task()
         if task is not None:
             self._answering.add(task)
+        self.working += works
         try:
             yield
         finally:
+            self.working -= works
             if task is not None:
                 self._answering.discard(task)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from ..documents.requests import LogQuery, LogsQuery
+from ..documents.queries import LogQuery, LogsQuery
 from ..logs import LogLine
 from ..logs import LogQuery as Query
 from ..runner import Runner

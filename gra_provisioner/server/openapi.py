@@ -27,8 +27,8 @@ bytes, durations in seconds, points in time in seconds since the epoch.
 
 Streams are server-sent events (text/event-stream): each has a name and one line of JSON as its
 data; the schema of such an answer is that of an event. Lines that begin with a colon are to be
-ignored; one comes at least every 15 seconds. An event named error, with an Error, is the last one of
-a stream that failed."""
+ignored; one comes at least every 15 seconds. An event named error, with an Error, is the last one
+of a stream that failed."""
 
 _SECURITY = {
     "token": {

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from ..documents import answers, executions, runners
 from ..documents.logs import End, LogLine, LogLines
-from ..documents.requests import (
-    Create,
+from ..documents.queries import (
     DeleteQuery,
-    ExecOnce,
-    ExecStream,
     GetQuery,
     ListQuery,
     LogQuery,
     LogsQuery,
     SortedListQuery,
 )
+from ..documents.requests import Create, ExecOnce, ExecStream
 from . import openapi
 from .about import health, list_profiles, ready
 from .calls import (

@@ -11,7 +11,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from ..documents.requests import Create, DeleteQuery, GetQuery, ListQuery, SortedListQuery
+from ..documents.queries import DeleteQuery, GetQuery, ListQuery, SortedListQuery
+from ..documents.requests import Create
 from ..environment import difference
 from ..errors import RunnerNotFound
 from ..profiles import resolve

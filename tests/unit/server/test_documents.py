@@ -15,12 +15,7 @@ from pydantic import BaseModel
 
 from gra_provisioner.documents import answers, executions, logs, runners, schemas
 from gra_provisioner.documents.base import Error
-from gra_provisioner.documents.requests import (
-    Create,
-    Exec,
-    ExecOnce,
-    ExecStream,
-)
+from gra_provisioner.documents.requests import Create, Exec, ExecOnce, ExecStream
 from gra_provisioner.errors import ConfigError, GraError
 from gra_provisioner.execution import Bounded, Ended, Execution, PieceEncoder, ProcessExit
 from gra_provisioner.logs import LogLine

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import schemathesis
 
-from gra_provisioner.documents.requests import NoQuery
+from gra_provisioner.documents.queries import NoQuery
 from gra_provisioner.server import openapi, status
 from gra_provisioner.server.calls import AsAsked, AtOnce, Operation, Streamed
 from gra_provisioner.server.handlers import AUTH_RESOURCE, ApiHandler, handlers

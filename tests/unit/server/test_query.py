@@ -11,13 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tornado.escape import parse_qs_bytes
 
-from gra_provisioner.documents.requests import (
-    DeleteQuery,
-    GetQuery,
-    NoQuery,
-    Request,
-    SortedListQuery,
-)
+from gra_provisioner.documents.queries import DeleteQuery, GetQuery, NoQuery, SortedListQuery
+from gra_provisioner.documents.requests import Request
 from gra_provisioner.errors import GraError
 from gra_provisioner.runner import RunnerStatus
 from gra_provisioner.server.query import parsed_query

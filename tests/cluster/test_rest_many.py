@@ -1,0 +1,87 @@
+"""What a list of many runners costs through the REST API: nothing, once they are known."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.api_requests import counted_requests
+from tests.support.cluster import Cluster
+from tests.support.fake_pods import api_client, make_fake_pods, remove_all_pods
+from tests.support.places import Places
+from tests.support.rest import rest_server
+
+# More than are asked one by one.
+_COUNT = 120
+
+
+@pytest.fixture
+def places(monkeypatch: pytest.MonkeyPatch) -> Iterator[Places]:
+    """Folders of the test's own for Jupyter and gra, set in the environment."""
+    here = Places(Path(tempfile.mkdtemp(prefix="gra-")))
+    here.make()
+    for name in list(os.environ):
+        if name.startswith(("GRA_", "JUPYTER_", "KUBE")) and not name.startswith("GRA_TEST_"):
+            monkeypatch.delenv(name)
+    for name, value in here.environment().items():
+        monkeypatch.setenv(name, value)
+    yield here
+    shutil.rmtree(here.root, ignore_errors=True)
+
+
+@pytest.fixture
+def many(cluster: Cluster, namespace: str) -> Iterator[str]:
+    """A namespace with runners 1 to 120 of Ada's."""
+
+    async def make() -> None:
+        async with api_client(cluster.kubeconfig, namespace) as client:
+            await make_fake_pods(client, range(1, _COUNT + 1), "ada")
+
+    async def remove() -> None:
+        async with api_client(cluster.kubeconfig, namespace) as client:
+            await remove_all_pods(client)
+
+    asyncio.run(make())
+    yield namespace
+    asyncio.run(remove())
+
+
+def test_who_lists_and_watches_runners_asks_the_cluster_for_nothing(
+    cluster: Cluster, many: str, places: Places
+) -> None:
+    with counted_requests(cluster, cluster.kubeconfig) as counter:
+        kubeconfig = {
+            "clusters": [{"name": "counted", "cluster": {"server": counter.url}}],
+            "contexts": [{"name": "c", "context": {"cluster": "counted", "user": "nobody"}}],
+            "users": [{"name": "nobody", "user": {}}],
+            "current-context": "c",
+        }
+        (places.root / "kubeconfig").write_text(json.dumps(kubeconfig))
+        places.write_profiles(
+            f'owner = "ada"\n[kubernetes]\nkubeconfig = "{places.root}/kubeconfig"\n'
+            f'namespace = "{many}"\n'
+        )
+        with rest_server(places) as rest:
+            names = [f"runner-{number}" for number in range(1, _COUNT + 1)]
+            assert rest.names() == names
+            (watch,) = counter.requests
+            assert "watch=true" in watch
+
+            for _ in range(5):
+                assert rest.names() == names
+            assert rest.names("sort=age&limit=3&inspect=false")
+            assert rest.ok("GET", "ready")
+            assert rest.ok("GET", "runners/runner-7?inspect=false")["mine"]
+            for _ in range(2):
+                with rest.stream("GET", "runners/watch") as stream:
+                    told = [stream.next("added").json()["name"] for _ in names]
+                    assert sorted(told) == sorted(names)
+                    assert stream.next().name == "synced"
+            assert counter.requests == [watch]
