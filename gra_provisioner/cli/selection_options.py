@@ -9,6 +9,7 @@ import typer
 
 from ..runner import RunnerStatus
 from ..selection import Selection
+from .completion import profile_names
 from .launch_options import label as parse_label
 
 _WHICH = "Which runners"
@@ -24,7 +25,10 @@ StatusOption = Annotated[
     typer.Option("--status", "-s", help="Can be given several times.", rich_help_panel=_WHICH),
 ]
 ProfileFilter = Annotated[
-    str | None, typer.Option("--profile", metavar="PROFILE", rich_help_panel=_WHICH)
+    str | None,
+    typer.Option(
+        "--profile", metavar="PROFILE", rich_help_panel=_WHICH, autocompletion=profile_names
+    ),
 ]
 LabelFilter = Annotated[
     list[str] | None,
