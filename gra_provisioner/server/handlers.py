@@ -77,7 +77,8 @@ class ApiHandler(APIHandler):
         if status_code == 405:
             allowed = [method for method in self.SUPPORTED_METHODS if method in self.operations]
             self.set_header("Allow", ", ".join([*allowed, "OPTIONS"]))
-        self._write(_as_error(status_code, exception, self.request.path).to_dict())
+        known = getattr(self, "_jupyter_current_user", None) is not None
+        self._write(_as_error(status_code, exception, self.request.path, known).to_dict())
 
     async def serve(self, operation: Operation, names: Mapping[str, str]) -> None:
         """Do what was asked for, and answer."""
@@ -246,20 +247,33 @@ def parsed_body(model: type[Request], raw: bytes) -> Request:
         raise invalid(error, "InvalidRequest") from None
 
 
-def _as_error(status: int, exception: BaseException | None, path: str) -> GraError:
-    """What is answered for an error that tornado or jupyter_server found."""
+def _as_error(status: int, exception: BaseException | None, path: str, known: bool) -> GraError:
+    """What is answered for an error that tornado or jupyter_server found.
+
+    ``known``: whether the server knows who asks.
+    """
     if not isinstance(exception, web.HTTPError):
         return GraError(
             "Something in gra failed that should not have.",
             hint="The server's log has the traceback: please report it.",
             reason="InternalError",
         )
-    known = {
-        403: "This needs the server's token, or a login.",
+    messages = {
+        403: "This is for those whom the server knows.",
         404: f"There is nothing at {path}.",
         405: f"{path} has no such method.",
     }
-    hints = {404: f"What there is is told by {ROOT}/openapi.json.", 405: "See the header Allow."}
-    said = exception.get_message() or known.get(status) or responses.get(status, "")
+    said = exception.get_message() or messages.get(status) or responses.get(status, "")
+    hints = {
+        404: f"What there is is told by {ROOT}/openapi.json.",
+        405: "See the header Allow.",
+        403: "The server's authorizer decides this: ask who runs the server."
+        if known
+        else "Send the server's token: Authorization: token …",
+    }
+    if "_xsrf" in said:
+        hints[403] = (
+            "Send the server's token, or from a page of the server's the header X-XSRFToken."
+        )
     reason = _REASONS.get(status, "BadHttpRequest")
     return GraError(said, hint=hints.get(status, ""), reason=reason)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import os
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -16,7 +19,7 @@ import requests
 from gra_provisioner.documents import executions
 from tests.support.cli import gra
 from tests.support.places import Places
-from tests.support.rest import Rest, rest_server
+from tests.support.rest import REPOSITORY, Rest, rest_server
 from tests.support.runners import Runners
 from tests.support.sse import Event
 from tests.support.waiting import until
@@ -192,3 +195,25 @@ def test_nobody_waits_for_a_stream_that_is_left_at_once(
             rest.call("POST", path, body, stream=True, timeout=moment).close()
     until(lambda: not runners.runs("sleep 1234"), "the commands to be ended")
     assert rest.run(runner, "true")["exit_code"] == 0
+
+
+@_CODE
+def test_the_example_of_the_documentation_works(rest: Rest, runners: Runners) -> None:
+    page = (REPOSITORY / "docs" / "rest.md").read_text(encoding="utf-8")
+    (example,) = (block for block in page.split("```python\n")[1:] if "requests" in block)
+    environment = {
+        **os.environ,
+        "JUPYTER": rest.server.url.rstrip("/"),
+        "JUPYTER_TOKEN": rest.server.token,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", example.partition("```")[0]],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("0\n1\n2\n")
+    assert runners.uids() == {}
