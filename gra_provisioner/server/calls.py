@@ -64,8 +64,11 @@ class Reply:
 
 
 def encoded(document: Any) -> bytes:
-    """A document of JSON types as the body of an answer."""
-    return json.dumps(document, ensure_ascii=False).encode()
+    """A document of JSON types as the body of an answer.
+
+    What is no Unicode in it, as a path may be, is replaced.
+    """
+    return json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,9 @@ class ApiHandler(APIHandler):
                 return
             while (data := await bridge.take(_KEEP_ALIVE_EVERY)) is not None:
                 if not begun:
+                    if not data:
+                        # What stands in its way can still be told by the status.
+                        continue
                     begun = True
                     self.set_header("Content-Type", sse.CONTENT_TYPE)
                     self.set_header("Cache-Control", "no-cache")

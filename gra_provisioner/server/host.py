@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 # How long the server's stop may be held up: a launch that is given up takes its runner back.
 _GIVEN_UP_WITHIN = 10.0
+# And by clients that do not read what they are told of it.
+_ANSWERED_WITHIN = 2.0
 # So that who is told of 5,000 runners does not hold up the tunnels of this process.
 _PIECES_AT_ONCE = 64
 
@@ -165,7 +167,7 @@ class Host:
             finally:
                 lease.release()
         if self._answering:
-            await asyncio.wait(list(self._answering), timeout=_GIVEN_UP_WITHIN)
+            await asyncio.wait(list(self._answering), timeout=_ANSWERED_WITHIN)
 
     # -- inside -----------------------------------------------------------------------------
 

@@ -24,4 +24,5 @@ def event(name: str, data: Any, id: int | None = None) -> bytes:
     # JSON of the standard library has no line ends but those asked for.
     line = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
     head = f"id: {id}\n" if id is not None else ""
-    return f"{head}event: {name}\ndata: {line}\n\n".encode()
+    # What is no Unicode, as a path may be, is replaced.
+    return f"{head}event: {name}\ndata: {line}\n\n".encode("utf-8", "replace")
