@@ -144,15 +144,7 @@ async def launch(
     if not wait:
         return await service.create(spec, labels, progress, wait=False)
     with progress:
-        if not spec.kernel_argv:
-            runner = await service.create(spec, labels, progress)
-            try:
-                await service.answered(runner)
-            except BaseException:
-                await service.delete(runner, wait=False)
-                raise
-            return runner
-        attachment = await service.launch(
+        return await service.start(
             spec,
             labels,
             # What a person has set in the shell cannot be told from what the shell inherited.
@@ -160,5 +152,3 @@ async def launch(
             cwd=str(Path.cwd()),
             on_phase=progress,
         )
-    await attachment.close()
-    return attachment.runner
