@@ -69,6 +69,9 @@ LINT = (
     Step("import-linter", ("lint-imports", "--no-logo")),
 )
 _CLUSTER = ("python", "-m", "tests.cluster")
+# Completion is tried in each.
+_SHELLS = ("zsh", "fish")
+SHELLS = Step("shells", ("tools/apt-install.sh", "Tests need shells.", *_SHELLS))
 CLUSTER_UP = Step("cluster", (*_CLUSTER, "up", "--if-possible"))
 CLUSTER_DOWN = Step("cluster down", (*_CLUSTER, "down"))
 CLUSTER_STATUS = Step("cluster status", (*_CLUSTER, "status"))
@@ -82,7 +85,12 @@ def steps(what: str, pytest_arguments: list[str]) -> tuple[Step, ...]:
     workers = str((os.cpu_count() or 1) + 1)
     test = Step("pytest", ("pytest", "--numprocesses", workers, *pytest_arguments))
     soak = Step("pytest (soak)", ("pytest", "-m", "soak", *pytest_arguments))
-    return {"lint": LINT, "soak": (soak,), "all": (*LINT, CLUSTER_UP, test)}[what]
+    shells = () if all(map(shutil.which, _SHELLS)) or not _may_install() else (SHELLS,)
+    return {"lint": LINT, "soak": (soak,), "all": (*LINT, *shells, CLUSTER_UP, test)}[what]
+
+
+def _may_install() -> bool:
+    return os.geteuid() == 0 and shutil.which("apt-get") is not None
 
 
 def run_tests(step: Step, cache: Path = TEST_CACHE) -> Result:
@@ -117,7 +125,8 @@ def run(step: Step) -> Result:
 def command_of(step: Step) -> list[str]:
     """The whole command, with the program's path in this environment."""
     program, *arguments = step.command
-    return [str(SCRIPTS / program), *arguments]
+    # With a folder it is one of this repository's own.
+    return [str((ROOT if "/" in program else SCRIPTS) / program), *arguments]
 
 
 def is_cluster_down() -> bool:

@@ -79,6 +79,11 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(wire.PREFACE + wire.pack_json(kind, value))
 
+    def say_bye(self) -> None:
+        """Write the answer to a BYE: nothing else follows, whatever waits."""
+        if self._transport is not None:
+            self._transport.write(wire.pack(wire.BYE))
+
     def flush(self) -> None:
         """Write what the session has, as far as the transport takes it."""
         session, transport = self.session, self._transport

@@ -205,6 +205,8 @@ class Agent:
 
     def _on_bye(self, peer: _Peer) -> None:
         if peer.link is not None:
+            # A websocket on the way may be closed much later than this end of the connection.
+            peer.link.say_bye()
             peer.link.close()
         self._forget(peer, "ClientLeft", "the client has left")
 

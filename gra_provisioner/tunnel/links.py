@@ -109,20 +109,22 @@ class Links:
         self._leaving: set[asyncio.Task[None]] = set()
         self._closed = False
         self._changed: asyncio.Future[None] | None = None
-        # Done when the agent has closed the link after a BYE.
+        # Done when the agent has answered a BYE, or closed the link.
         self._left: asyncio.Future[None] | None = None
 
     async def leave(self) -> None:
-        """Tell the agent that the session is over, and wait until it has closed the link.
+        """Tell the agent that the session is over, and wait until it has answered.
 
         Called once :meth:`keep` has ended.  The link is read until then: a connection that is
         closed with something unread in it is reset, and the agent might never read the BYE, and
-        keep all that was started here.  One that does not answer is not waited for.
+        keep all that was started here.  One that does not answer is not waited for.  An older agent
+        does not answer, but closes the link.
         """
         link = self._link
         if link is None:
             return
         self._left = asyncio.get_running_loop().create_future()
+        self.session.on_bye = self._on_bye
         try:
             self.session.bye()
             if not link.suspect:
@@ -341,12 +343,16 @@ class Links:
         self._link = None
         self.session.link_down()
         self.linked.clear()
-        if self._left is not None and not self._left.done():
-            self._left.set_result(None)
+        self._on_bye()
         if asyncio.get_running_loop().time() - self._since > _STEADY:
             self._delay = _FIRST_DELAY
         self._pause()
         self._wake()
+
+    def _on_bye(self) -> None:
+        """The agent knows that this client leaves."""
+        if self._left is not None and not self._left.done():
+            self._left.set_result(None)
 
     def _on_suspect(self, link: Link) -> None:
         if self._link is link:

@@ -100,9 +100,9 @@ async def measure(places: Places, sizes: Sizes) -> list[Table]:
     ]
     return [
         Table(
-            f"A list of {sizes.listed:,} runners",
-            "Pods of the real API server that no node runs. From the request, or the start of the "
-            "process, to the last byte of the answer, or to the row.",
+            "A list of many runners",
+            f"{sizes.listed:,} pods of the real API server that no node runs. From the request, or "
+            "the start of the process, to the last byte of the answer, or to the row.",
             rows,
         )
     ]

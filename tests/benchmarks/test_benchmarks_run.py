@@ -26,6 +26,7 @@ _LOCAL = {
     "Memory of the client's process",
 }
 _PODS = {
+    "A list of many runners",
     "Launch in a pod",
     "Phases of a launch in a pod",
     "Many launches at once",

@@ -90,7 +90,9 @@ def test_the_api_server_takes_every_preset_in_a_restricted_namespace(
     ]
     created = _created(cluster, namespace, agent_config_map(build_agent_archive()), *pods)
     assert [runner_from_pod(pod).profile for pod in created[1:]] == list(config.profiles)
-    assert {runner_from_pod(pod).labels for pod in created[1:]} == {OWNER}
+    for pod in created[1:]:
+        labels = runner_from_pod(pod).labels
+        assert dataclasses.replace(labels, user_labels={}) == OWNER
 
 
 def test_the_api_server_takes_every_option(
@@ -121,7 +123,9 @@ def test_the_api_server_takes_what_any_configuration_makes(
         known = dataclasses.replace(spec, pod=options)
         pods.append(pod_manifest(f"runner-{number}", known, labels, "gra-agent-0"))
     created = _created(cluster, namespace, *pods)
-    assert [runner_from_pod(pod).labels for pod in created] == [labels for _, labels in specs]
+    assert [runner_from_pod(pod).labels for pod in created] == [
+        dataclasses.replace(labels, user_labels=spec.pod.labels) for spec, labels in specs
+    ]
 
 
 def test_the_agent_runs_in_the_pod_and_says_why_it_ended(cluster: Cluster, namespace: str) -> None:

@@ -58,7 +58,7 @@ def test_two_servers_and_the_command_line_start_runners_at_once(lab: Lab, each: 
         with ThreadPoolExecutor(3 * each) as pool:
             list(pool.map(start, ["ana", "ben", "cem"] * each))
 
-        runners = gra_json("list")
+        runners = gra_json("list", "--all")
         assert [runner["name"] for runner in runners] == [
             f"runner-{number}" for number in range(1, 3 * each + 1)
         ]

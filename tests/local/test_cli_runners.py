@@ -29,7 +29,8 @@ def test_without_runners_the_list_says_so_and_where_they_would_be() -> None:
 
     assert result.returncode == 0
     first, second = result.stdout.splitlines()
-    assert first == "no runners"
+    assert first.startswith("no runners of ")
+    assert gra("list", "--all").stdout.splitlines()[0] == "no runners"
     assert second.startswith("Backend: local")
     assert "isolates nothing" in second
     assert gra_json("list") == []
