@@ -122,8 +122,9 @@ class Demo:
         return f"cell {number}/{len(self.code_cells)}"
 
     async def _list_while_it_runs(self, label: str) -> None:
-        await self.show_runners(f"while {label} runs")
-        for runner in await list_runners():
+        # At the same time: on a busy machine one after the other may outlast the cell.
+        _, runners = await asyncio.gather(self.show_runners(f"while {label} runs"), list_runners())
+        for runner in runners:
             if runner["name"] == self.phases.runner:
                 self.runner = runner
 
