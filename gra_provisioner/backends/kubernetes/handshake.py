@@ -23,6 +23,9 @@ _LARGEST_FRAME = 1 << 26
 _READ_BUFFER = 1 << 18
 # The library's own log, at its lowest level, has the credentials.
 _log = logging.getLogger(__name__)
+# That a connection ends is told by an error or by the tunnel; without any handler Python would also
+# print what picows says of its closing handshake, among the output of commands.
+_log.addHandler(logging.NullHandler())
 _log.setLevel(logging.ERROR)
 
 
