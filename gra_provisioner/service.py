@@ -59,7 +59,7 @@ from .tunnel.channels import KernelChannels
 from .tunnel.client import Tunnel
 from .tunnel.forward import PortForward
 from .tunnel.kernel import RemoteKernel
-from .tunnel.process import Output, RemoteProcess, run_to_end, stream_to_end
+from .tunnel.process import Output, RemoteProcess, kept_of, stream_to_end
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -435,10 +435,16 @@ class RunnerService:
         SIGTERM to its process group, SIGKILL 5 s later.  Being cancelled hangs up on it, unless
         ``keep_running``.  Raises what :meth:`process` does.
         """
-        async with self.process(name, argv, env=env, cwd=cwd, keep_running=keep_running) as process:
-            return await run_to_end(
-                process, _name_of(name), stdin=stdin, timeout=timeout, limit=limit
-            )
+        pieces = self.execute_streaming(
+            name,
+            argv,
+            env=env,
+            cwd=cwd,
+            stdin=stdin,
+            timeout=timeout,
+            keep_running=keep_running,
+        )
+        return await kept_of(pieces, limit)
 
     async def execute_streaming(
         self,

@@ -37,8 +37,7 @@ class RemoteProcess:
     Output is read piece by piece with :meth:`read`, and whoever does not read holds the process up
     as a full pipe would; nothing of it is lost when the link drops.  Closing while it runs hangs
     up on it (SIGHUP) unless it was started to be kept, and so does an absence of more than ``keep``
-    seconds.  All methods belong to
-    the loop on which it was started.
+    seconds.  All methods belong to the loop on which it was started.
     """
 
     def __init__(self, dial: Dial, keep: float = KEPT) -> None:
@@ -66,9 +65,8 @@ class RemoteProcess:
 
         ``tty``: on a terminal of so many rows and columns; then all output is stdout.
         ``keep_running``: the end of this object does not hang up on it; what it writes from then
-        on is dropped.  Raises the
-        agent's :class:`~..errors.RequestError` (``ExecutableNotFound``,
-        ``WorkingDirectoryMissing``, …) or what the tunnel does.
+        on is dropped.  Raises the agent's :class:`~..errors.RequestError`
+        (``ExecutableNotFound``, ``WorkingDirectoryMissing``, …) or what the tunnel does.
         """
         await self._tunnel.connect()
         args: dict[str, Any] = {"argv": list(argv), "env": dict(env or {})}
@@ -253,19 +251,10 @@ async def stream_to_end(
     yield Ended(runner, await process.wait(), loop.time() - started, timed_out)
 
 
-async def run_to_end(
-    process: RemoteProcess,
-    runner: str,
-    *,
-    stdin: bytes = b"",
-    timeout: float | None = None,
-    limit: int = LIMIT,
-) -> Execution:
-    """As :func:`stream_to_end`; of stdout and of stderr ``limit`` bytes are kept."""
+async def kept_of(pieces: AsyncGenerator[Output | Ended, None], limit: int = LIMIT) -> Execution:
+    """What :func:`stream_to_end` gives, in one, with ``limit`` bytes of stdout and of stderr."""
     captured = {STDOUT: Bounded(limit), STDERR: Bounded(limit)}
-    async with contextlib.aclosing(
-        stream_to_end(process, runner, stdin=stdin, timeout=timeout)
-    ) as pieces:
+    async with contextlib.aclosing(pieces):
         async for piece in pieces:
             if isinstance(piece, Ended):
                 return Execution(piece, captured[STDOUT].captured(), captured[STDERR].captured())

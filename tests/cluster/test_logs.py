@@ -6,12 +6,11 @@ import json
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from tests.support.cli import GRA, gra, read_line, stop
+from tests.support.cli import GRA, gra, read_line, running_gra, stop
 from tests.support.launches import Site, limited_user
 from tests.support.waiting import until
 
@@ -56,21 +55,6 @@ def _lines(*arguments: str) -> list[dict[str, Any]]:
 
 def _texts(*arguments: str) -> list[str]:
     return [line["text"] for line in _lines(*arguments)]
-
-
-@contextmanager
-def _following(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(
-        [*GRA, "logs", "--follow", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        bufsize=0,
-    ) as process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                stop(process, signal.SIGTERM, "gra logs to end")
 
 
 def _next(process: subprocess.Popen[bytes], what: str) -> str:
@@ -135,7 +119,7 @@ def test_containers_are_chosen_by_name(sidecars: str) -> None:
 def test_a_follower_of_sidecars_ends_with_the_runner(
     site: Site, sidecars: str, sources: tuple[str, ...]
 ) -> None:
-    with _following(sidecars, "-n", "0", *sources) as process:
+    with running_gra("logs", "--follow", sidecars, "-n", "0", *sources) as process:
         assert "tick" in _next(process, "a line of a sidecar")
         # The agent ends in peace, the sidecar that is none for Kubernetes goes on.
         words = ("exec", sidecars, "--container=runner", "--", "sh", "-c", "kill 1")
@@ -157,7 +141,7 @@ def test_a_runner_that_is_starting_is_waited_for_if_it_is_followed(site: Site) -
         assert f"{name} is starting and has no log yet" in done.stderr
         assert "Reason: LogUnavailable" in done.stderr
 
-        with _following(name) as process:
+        with running_gra("logs", "--follow", name) as process:
             assert _next(process, "the first container's line") == "prepare  preparing"
             assert _next(process, "its second line") == "prepare  prepared"
             assert _next(process, "the agent's line").startswith("agent   agent ready")
@@ -180,7 +164,7 @@ def test_a_runner_that_never_starts_ends_its_follower_with_the_reason(site: Site
     gra("delete", name, "--grace", "1")
 
     name = _create("--no-wait", "--profile", "failing")
-    with _following(name) as process:
+    with running_gra("logs", "--follow", name) as process:
         assert _next(process, "the container's line") == "prepare  tried"
         assert process.wait(_BOUND) == 5
         assert process.stderr is not None

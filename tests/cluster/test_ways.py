@@ -17,7 +17,7 @@ from gra_provisioner.backends.kubernetes.kubeconfig import Target
 from gra_provisioner.backends.kubernetes.manifest import AGENT_PORT
 from gra_provisioner.runner import Runner
 from gra_provisioner.tunnel.client import Tunnel
-from gra_provisioner.tunnel.process import RemoteProcess, run_to_end
+from gra_provisioner.tunnel.process import RemoteProcess, kept_of, stream_to_end
 from tests.benchmarks.clusters import pod_spec
 from tests.support.agents import LABELS, Pipe
 from tests.support.cluster import Cluster
@@ -91,7 +91,7 @@ async def test_much_that_goes_one_way_goes_by_what_is_quicker_for_it(
         process = RemoteProcess(dial)
         await process.start(argv)
         try:
-            done = await run_to_end(process, runner.name, stdin=stdin, limit=MUCH)
+            done = await kept_of(stream_to_end(process, runner.name, stdin=stdin), MUCH)
         finally:
             await process.close()
         return done.stdout.head + done.stdout.tail

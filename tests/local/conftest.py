@@ -23,6 +23,7 @@ from tests.support.kernelspecs import KernelSpecs
 from tests.support.places import Places
 from tests.support.pods import PodRunners
 from tests.support.processes import describe, kill_all, live_children, threads_named
+from tests.support.rest import Rest, rest_server
 from tests.support.runners import LocalRunners, Runners
 from tests.support.waiting import WaitTimeout, until
 
@@ -227,3 +228,10 @@ def network(runners: Runners, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[
     """
     with runners.bad_network(monkeypatch) as networks:
         yield networks
+
+
+@pytest.fixture
+def rest(places: Places, runners: Runners) -> Iterator[Rest]:
+    """The REST API of a Jupyter server."""
+    with rest_server(places) as rest:
+        yield rest

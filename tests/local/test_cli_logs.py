@@ -10,13 +10,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pexpect
 import pytest
 
-from tests.support.cli import GRA, gra, gra_json, read_line, stop
+from tests.support.cli import GRA, gra, gra_json, read_line, running_gra, stop
 from tests.support.kernels import StartedKernel
 from tests.support.runners import Runners
 from tests.support.waiting import until
@@ -47,21 +46,6 @@ def _until_logged(text: str, *arguments: str) -> list[dict[str, Any]]:
         return lines if text in [line["text"] for line in lines] else []
 
     return until(there, f"the line {text!r} in the log")
-
-
-@contextmanager
-def _following(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(
-        [*GRA, "logs", "--follow", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        bufsize=0,
-    ) as process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                stop(process, signal.SIGTERM, "gra logs to end")
 
 
 def _next(process: subprocess.Popen[bytes], what: str) -> str:
@@ -167,7 +151,7 @@ def test_lines_of_several_runners_come_by_time_with_their_names(
 def test_the_log_of_a_runner_that_has_ended_is_there_until_it_is_deleted(runners: Runners) -> None:
     created = gra("create", "--no-kernel", "--ttl", "orphan=2s")
     assert created.returncode == 0, created.stderr
-    with _following("runner-1", "-s", "agent") as process:
+    with running_gra("logs", "--follow", "runner-1", "-s", "agent") as process:
         assert _next(process, "the first line").startswith("agent ready")
         assert "Orphaned" in _next(process, "why it ended")
         assert process.wait(_BOUND) == 0
@@ -213,7 +197,7 @@ def test_what_is_no_time_is_refused(since: str) -> None:
 def test_what_is_written_is_seen_at_once_until_the_runner_is_deleted(
     kernel: StartedKernel,
 ) -> None:
-    with _following("runner-1", "-n", "0") as process:
+    with running_gra("logs", "--follow", "runner-1", "-n", "0") as process:
 
         def is_following() -> bool:
             # Whatever is written before it has read what there is, is not new.
@@ -244,7 +228,7 @@ def _has_output(process: subprocess.Popen[bytes]) -> bool:
 def test_ten_thousand_lines_a_second_and_a_long_one_arrive_whole_and_in_order(
     kernel: StartedKernel,
 ) -> None:
-    with _following("runner-1", "-s", "stdout", "--since", "1s") as process:
+    with running_gra("logs", "--follow", "runner-1", "-s", "stdout", "--since", "1s") as process:
         code = (
             "import os, time\n"
             "for second in range(3):\n"
@@ -272,7 +256,7 @@ def test_ten_thousand_lines_a_second_and_a_long_one_arrive_whole_and_in_order(
 def test_several_runners_are_followed_until_the_last_has_ended(
     runner: str, kernel: StartedKernel
 ) -> None:
-    with _following(runner, "runner-2", "-n", "1") as process:
+    with running_gra("logs", "--follow", runner, "runner-2", "-n", "1") as process:
         before = [_next(process, "the last line of a runner") for _ in range(2)]
         assert {line.split(" | ")[0] for line in before} == {"runner-1", "runner-2"}
         assert gra("delete", runner).returncode == 0
@@ -290,7 +274,7 @@ def test_several_runners_are_followed_until_the_last_has_ended(
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
 @pytest.mark.same_with_pods("signals of this process")
 def test_a_signal_ends_it(runner: str, signum: int, code: int) -> None:
-    with _following(runner) as process:
+    with running_gra("logs", "--follow", runner) as process:
         assert _next(process, "the first line").startswith("agent   agent ready")
         assert stop(process, signum, "gra logs to end") == code
         assert process.stderr is not None
@@ -299,7 +283,7 @@ def test_a_signal_ends_it(runner: str, signum: int, code: int) -> None:
 
 @pytest.mark.same_with_pods("a pipe of this process")
 def test_it_ends_when_nobody_reads_it_though_nothing_more_comes(runner: str) -> None:
-    with _following(runner) as process:
+    with running_gra("logs", "--follow", runner) as process:
         assert _next(process, "the first line").startswith("agent   agent ready")
         assert process.stdout is not None
         process.stdout.close()
@@ -313,7 +297,7 @@ def test_it_ends_when_nobody_reads_it_though_nothing_more_comes(runner: str) -> 
 def test_one_whose_reader_has_stopped_reading_can_still_be_ended(kernel: StartedKernel) -> None:
     _write(kernel, *(f"{number:>{1000}}" for number in range(300)), "that was all")
     _until_logged("that was all", "runner-1")
-    with _following("runner-1") as process:
+    with running_gra("logs", "--follow", "runner-1") as process:
         # Nobody reads, so that it fills the pipe (pipe(7): 64 KiB) and waits.
         time.sleep(2)
         assert process.poll() is None

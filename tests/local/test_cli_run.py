@@ -7,9 +7,7 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gra_provisioner.cli.app import app
-from tests.support.cli import GRA, gra, gra_json, read_line
+from tests.support.cli import GRA, gra, gra_json, read_line, running_gra
 from tests.support.cutter import Cutter
 from tests.support.places import Places
 from tests.support.runners import Runners
@@ -72,24 +70,6 @@ def _stream(cell: Any, name: str = "stdout") -> str:
         for output in cell.outputs
         if output.output_type == "stream" and output.name == name
     )
-
-
-@contextmanager
-def _running(*arguments: object) -> Iterator[subprocess.Popen[bytes]]:
-    """``gra run …`` whose output is read while it goes on."""
-    with subprocess.Popen(
-        [*GRA, "run", *map(str, arguments)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        bufsize=0,
-    ) as process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait(_TIMEOUT)
 
 
 def _until_said(process: subprocess.Popen[bytes], line: str) -> None:
@@ -215,7 +195,7 @@ def test_a_kernel_that_dies_ends_the_run_with_its_reason(places: Places) -> None
 
 def test_a_runner_that_is_deleted_ends_the_run(places: Places, runners: Runners) -> None:
     path = _write(places, _SLEEP)
-    with _running(path) as process:
+    with running_gra("run", str(path)) as process:
         _until_said(process, "asleep")
         assert gra("delete", runners.only()).returncode == 0
         code, stderr = _ended(process)
@@ -226,7 +206,7 @@ def test_a_runner_that_is_deleted_ends_the_run(places: Places, runners: Runners)
 
 def test_control_c_interrupts_the_cell_and_ends_the_run(places: Places) -> None:
     path = _write(places, "print('kept')", _SLEEP, "print('never')")
-    with _running(path, "--allow-errors") as process:
+    with running_gra("run", str(path), "--allow-errors") as process:
         _until_said(process, "asleep")
         process.send_signal(signal.SIGINT)
         code, stderr = _ended(process)
@@ -254,7 +234,7 @@ def test_a_run_ends_at_once_with_a_cell_that_does_not(
     places: Places, signals: list[signal.Signals], code: int
 ) -> None:
     path = _write(places, _STUBBORN, "print('never')")
-    with _running(path) as process:
+    with running_gra("run", str(path)) as process:
         _until_said(process, "asleep")
         for number, signum in enumerate(signals):
             if number:
@@ -270,7 +250,7 @@ def test_a_run_ends_at_once_with_a_cell_that_does_not(
 @pytest.mark.parametrize("name", ["report.ipynb", "script.py"])
 def test_control_c_during_the_launch_leaves_nothing(places: Places, name: str) -> None:
     path = _write(places, "print('never')", name=name)
-    with _running(path) as process:
+    with running_gra("run", str(path)) as process:
         assert process.stderr is not None
         read_line(process.stderr, "a phase", _TIMEOUT)
         process.send_signal(signal.SIGINT)
@@ -283,7 +263,7 @@ def test_control_c_during_the_launch_leaves_nothing(places: Places, name: str) -
 @pytest.mark.same_with_pods("a pipe on this machine")
 def test_a_reader_that_goes_away_ends_the_run(places: Places) -> None:
     path = _write(places, "print('one line', flush=True)\nfor n in range(10**9): print(n)")
-    with _running(path) as process:
+    with running_gra("run", str(path)) as process:
         _until_said(process, "one line")
         assert process.stdout is not None
         process.stdout.close()
@@ -419,7 +399,7 @@ def test_a_signal_ends_code_and_its_runner(
 ) -> None:
     path = places.work / "script.py"
     path.write_text(_SLEEP)
-    with _running(path) as process:
+    with running_gra("run", str(path)) as process:
         _until_said(process, "asleep")
         process.send_signal(signum)
         exit_code, stderr = _ended(process)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import requests
 
@@ -17,12 +15,6 @@ from tests.support.runners import Runners
 pytestmark = pytest.mark.gra_only
 
 _HERE = pytest.mark.same_with_pods("no backend has a part in it")
-
-
-@pytest.fixture
-def rest(places: Places, runners: Runners) -> Iterator[Rest]:
-    with rest_server(places) as rest:
-        yield rest
 
 
 # -- jupyter_server's rules --------------------------------------------------------------------

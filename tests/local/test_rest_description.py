@@ -9,15 +9,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support import schemathesis_hooks
-from tests.support.places import Places
-from tests.support.rest import Rest, rest_server
-from tests.support.runners import Runners
+from tests.support.rest import Rest
 
 pytestmark = [
     pytest.mark.gra_only,
@@ -31,12 +28,6 @@ _ENDLESS = "watchRunners"
 _UNKNOWN = "positive_data_acceptance"
 # 502 and 503 are answers, too: no_fault looks for 500.
 _OURS = "not_a_server_error"
-
-
-@pytest.fixture
-def rest(places: Places, runners: Runners) -> Iterator[Rest]:
-    with rest_server(places) as rest:
-        yield rest
 
 
 def _schemathesis(rest: Rest, runner: str, folder: Path, *options: str) -> None:

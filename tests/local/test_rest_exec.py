@@ -11,7 +11,7 @@ import pytest
 
 from gra_provisioner.documents import executions
 from tests.support.places import Places
-from tests.support.rest import Rest, quietly, rest_server
+from tests.support.rest import HUNDRED_MEGABYTES, Rest, quietly
 from tests.support.runners import Runners
 from tests.support.waiting import until
 
@@ -21,18 +21,6 @@ _CODE = pytest.mark.same_with_pods("what is made of the output is done here")
 _AGENT = pytest.mark.same_with_pods("the agent does the same there")
 
 _MEGABYTE = 1 << 20
-# A hundred megabytes that are no text.
-_MUCH = """
-import random, sys
-for block in range(100):
-    sys.stdout.buffer.write(b"\\xff" + random.Random(block).randbytes((1 << 20) - 1))
-"""
-
-
-@pytest.fixture
-def rest(places: Places, runners: Runners) -> Iterator[Rest]:
-    with rest_server(places) as rest:
-        yield rest
 
 
 @pytest.fixture
@@ -97,7 +85,7 @@ def test_of_a_large_output_both_ends_are_kept(rest: Rest, runner: str) -> None:
     assert done["stdout"]["text"].endswith("\n99999\n100000\n")
     assert done["stdout"]["dropped"] == 588_895 - 1024
 
-    done = rest.ok("POST", f"runners/{runner}/exec", {"code": _MUCH, "limit": 4096})
+    done = rest.ok("POST", f"runners/{runner}/exec", {"code": HUNDRED_MEGABYTES, "limit": 4096})
     assert done["stdout"]["bytes"] == 100 * _MEGABYTE
     assert len(base64.b64decode(done["stdout"]["base64"])) == 2048
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
@@ -27,12 +26,6 @@ _NEVER = "import time; time.sleep(1000)"
 
 def _until_none(runners: Runners) -> None:
     until(lambda: not runners.uids(), "the runners that nobody waits for to be gone", 60)
-
-
-@pytest.fixture
-def rest(places: Places, runners: Runners) -> Iterator[Rest]:
-    with rest_server(places) as rest:
-        yield rest
 
 
 def test_a_runner_is_made_found_shown_and_ended(rest: Rest, runners: Runners) -> None:

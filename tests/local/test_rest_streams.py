@@ -18,8 +18,7 @@ import requests
 
 from gra_provisioner.documents import executions
 from tests.support.cli import gra
-from tests.support.places import Places
-from tests.support.rest import REPOSITORY, Rest, rest_server
+from tests.support.rest import HUNDRED_MEGABYTES, REPOSITORY, Rest
 from tests.support.runners import Runners
 from tests.support.sse import Event
 from tests.support.waiting import until
@@ -30,18 +29,6 @@ _CODE = pytest.mark.same_with_pods("what is made of the output is done here")
 _AGENT = pytest.mark.same_with_pods("the agent does the same there")
 
 _MEGABYTE = 1 << 20
-# A hundred megabytes that are no text.
-_MUCH = """
-import random, sys
-for block in range(100):
-    sys.stdout.buffer.write(b"\\xff" + random.Random(block).randbytes((1 << 20) - 1))
-"""
-
-
-@pytest.fixture
-def rest(places: Places, runners: Runners) -> Iterator[Rest]:
-    with rest_server(places) as rest:
-        yield rest
 
 
 @pytest.fixture
@@ -62,7 +49,9 @@ def _written(events: Iterable[Event], stream: str) -> bytes:
 
 def test_a_hundred_megabytes_are_streamed_whole(rest: Rest, runner: str) -> None:
     digest, size, ends = hashlib.sha256(), 0, []
-    with rest.stream("POST", f"runners/{runner}/exec/stream", {"code": _MUCH}) as stream:
+    with rest.stream(
+        "POST", f"runners/{runner}/exec/stream", {"code": HUNDRED_MEGABYTES}
+    ) as stream:
         for event in stream.events():
             if event.name == "exit":
                 ends.append(event.json()["exit_code"])

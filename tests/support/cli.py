@@ -76,3 +76,20 @@ def attached(name: str) -> Iterator[dict[str, Any]]:
             yield json.loads(read_line(process.stdout, f"the connection file of {name}"))
         finally:
             stop(process, signal.SIGINT, "gra attach")
+
+
+@contextmanager
+def running_gra(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """``gra`` with its output in pipes while the block runs, and SIGTERM at the end of it."""
+    with subprocess.Popen(
+        [*GRA, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                stop(process, signal.SIGTERM, f"gra {arguments[0]}")

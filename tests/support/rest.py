@@ -25,6 +25,13 @@ ERROR_FIELDS = {"reason", "message", "hint", "details"}
 #: Whatever a server must never have said.
 _FAULTS = ("Traceback", "Uncaught exception", "Task exception was never", "InternalError")
 
+#: Code that writes bytes which are no text: of each megabyte the first is 0xff, the rest random.
+HUNDRED_MEGABYTES = """
+import random, sys
+for block in range(100):
+    sys.stdout.buffer.write(b"\\xff" + random.Random(block).randbytes((1 << 20) - 1))
+"""
+
 
 class Stream:
     """An answer of server-sent events that is still being sent."""
