@@ -51,6 +51,16 @@ class Resources:
 
 
 @dataclass(frozen=True)
+class KnownResources:
+    """What a runner asked for, as far as its record or pod says.  ``None``: unknown."""
+
+    cpu: float | None = None
+    memory: int | None = None
+    ephemeral_storage: int | None = None
+    gpu: int | None = None
+
+
+@dataclass(frozen=True)
 class Ttl:
     """After how many seconds a runner ends by itself.  ``None``: never for that reason."""
 
@@ -222,7 +232,7 @@ class Runner:
 
     ``name`` can be used again once a runner is deleted; ``uid`` never is, so everything that
     acts on a runner compares it.  ``phase`` is how far one that is starting has come, ``node``
-    where a pod runs; both are empty otherwise.
+    where a pod runs, ``image`` what is in it; all are empty otherwise.
     """
 
     name: str
@@ -241,6 +251,8 @@ class Runner:
     phase: str = ""
     node: str = ""
     pid: int | None = None
+    resources: KnownResources = KnownResources()
+    image: str = ""
 
     def public(self) -> dict[str, Any]:
         """The runner as JSON types, as ``gra list --json`` and ``gra get --json`` print it."""
@@ -251,6 +263,7 @@ class Runner:
         data["status"] = self.status.value
         data["kernel"] = self.kernel.value
         data["usage"] = vars(self.usage).copy()
+        data["resources"] = vars(self.resources).copy()
         return {**data, **labels}
 
 

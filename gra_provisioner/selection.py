@@ -38,8 +38,8 @@ class Selection:
     """All that is given must be so; what is empty or ``None`` leaves the choice free.
 
     ``kernel`` is a kernel's id or the name of its kernelspec, ``notebook`` a path or a pattern of
-    :mod:`fnmatch`, ``labels`` are the users' own.  ``sort`` is one of :data:`SORT_KEYS`,
-    ``limit`` how many there may be.
+    :mod:`fnmatch`, ``labels`` are the users' own, ``names`` those of runners, any of which may be.
+    ``sort`` is one of :data:`SORT_KEYS`, ``limit`` how many there may be.
     """
 
     owner: str | None = None
@@ -48,6 +48,7 @@ class Selection:
     labels: Mapping[str, str] = field(default_factory=dict)
     kernel: str | None = None
     notebook: str | None = None
+    names: frozenset[str] = frozenset()
     sort: str = "name"
     reverse: bool = False
     limit: int | None = None
@@ -56,7 +57,8 @@ class Selection:
         """Whether the runner is one of those that are meant."""
         labels = runner.labels
         return (
-            (self.owner is None or labels.owner == self.owner)
+            (not self.names or runner.name in self.names)
+            and (self.owner is None or labels.owner == self.owner)
             and (not self.statuses or runner.status in self.statuses)
             and (self.profile is None or runner.profile == self.profile)
             and all(labels.user_labels.get(name) == value for name, value in self.labels.items())

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import errno
 import json
 import os
@@ -35,7 +36,15 @@ from typing import Any
 from .. import agent as agent_package
 from ..errors import RunnerEnded, RunnerNotFound, RunnerStartError, StateFolderError, Unreachable
 from ..logs import LogLine, LogQuery
-from ..runner import Change, ChangeKind, Runner, RunnerLabels, RunnerSpec, RunnerStatus
+from ..runner import (
+    Change,
+    ChangeKind,
+    KnownResources,
+    Runner,
+    RunnerLabels,
+    RunnerSpec,
+    RunnerStatus,
+)
 from ..selection import Selection
 from . import process
 from .base import NoticeCallback, PhaseCallback, ignore_notice, ignore_phase
@@ -353,6 +362,7 @@ class LocalBackend:
             message=message,
             hint=hint,
             pid=record["agent_pid"],
+            resources=_resources(record),
         )
 
     def _status(
@@ -453,6 +463,16 @@ def _user_labels(record: Mapping[str, Any]) -> dict[str, str]:
     pod = spec.get("pod") if isinstance(spec, dict) else None
     labels = pod.get("labels") if isinstance(pod, dict) else None
     return dict(labels) if isinstance(labels, dict) else {}
+
+
+def _resources(record: Mapping[str, Any]) -> KnownResources:
+    """What the runner asked for; a record of another version may lack it."""
+    spec = record.get("spec")
+    found = spec.get("resources") if isinstance(spec, dict) else None
+    if not isinstance(found, dict):
+        return KnownResources()
+    fields = dataclasses.fields(KnownResources)
+    return KnownResources(**{field.name: found.get(field.name) for field in fields})
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ import typer
 
 from ..errors import GraError
 from ..progress import READY, READY_STATE, LaunchEnd, LaunchObserver
-from ..runner import KernelState, Runner, RunnerStatus
+from ..runner import KernelState, KnownResources, Runner, RunnerStatus
 from ..units import format_age, format_count, format_size
 from .terminal import LiveLine, can_rewrite, printable
 
@@ -123,6 +123,19 @@ def usage_text(runner: Runner) -> tuple[str, str]:
     )
 
 
+def size_text(resources: KnownResources) -> str:
+    """What a runner asked for, as far as it is known: ``2 CPU, 2 GiB memory, 40 GiB disk``."""
+    texts = [
+        "" if resources.cpu is None else f"{format_count(resources.cpu)} CPU",
+        "" if resources.memory is None else f"{format_size(resources.memory)} memory",
+        ""
+        if resources.ephemeral_storage is None
+        else f"{format_size(resources.ephemeral_storage)} disk",
+        f"{resources.gpu} GPU" if resources.gpu else "",
+    ]
+    return ", ".join(filter(None, texts))
+
+
 def plain_table(columns: Sequence[str]) -> Table:
     """A table without lines, as kubectl prints them; each row stays on one line."""
     from rich.table import Table
@@ -153,6 +166,8 @@ def runner_details(runner: Runner, now: float, backend_reason: str = "") -> Tabl
         "UID": runner.uid,
         "Backend": _with_reason(runner.backend, backend_reason),
         "Profile": runner.profile,
+        "Size": size_text(runner.resources),
+        "Image": runner.image,
         "Node": runner.node,
         "Status": runner.status.value,
         "Phase": runner.phase,

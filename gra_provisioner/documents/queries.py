@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 LONGEST_GRACE = 3600.0
+#: How many runners a query may name.
+MOST_NAMES = 100
+#: What a runner's name is.
+RUNNER_NAME = "^runner-[1-9][0-9]{0,8}$"
 
 
 class NoQuery(Request):
@@ -22,6 +26,12 @@ class NoQuery(Request):
 class ListQuery(Request):
     """Which runners are meant. All that is given must be so."""
 
+    name: list[Annotated[str, Field(pattern=RUNNER_NAME)]] = Field(
+        default_factory=list,
+        max_length=MOST_NAMES,
+        description="Their names: one of those given. By default any.",
+        examples=[["runner-1", "runner-2"]],
+    )
     owner: str | None = Field(
         None,
         description="Whose they are; me: this server's owner's. By default everybody's that may "
@@ -119,5 +129,5 @@ class LogsQuery(LogQuery):
     """Which lines of several runners' logs are meant."""
 
     runner: list[str] = Field(
-        min_length=1, max_length=100, description="The name of a runner. At least one."
+        min_length=1, max_length=MOST_NAMES, description="The name of a runner. At least one."
     )

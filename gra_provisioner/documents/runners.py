@@ -18,6 +18,17 @@ class Usage(Document):
     memory_limit: int | None = Field(description="How much it may use, in bytes.")
 
 
+class RunnerResources(Document):
+    """What a runner asked for. Null where that is not known. A local one is not held to it."""
+
+    cpu: float | None = Field(description="Processors.")
+    memory: int | None = Field(description="Memory, in bytes.")
+    ephemeral_storage: int | None = Field(
+        description="Disk for all that is written in it, in bytes."
+    )
+    gpu: int | None = Field(description="How many GPUs.")
+
+
 class Runner(Document):
     """A runner: a process on this machine, or a pod, in which a kernel runs."""
 
@@ -51,6 +62,8 @@ class Runner(Document):
     )
     node: str = Field(description="The node that a pod is on. Empty for others.")
     pid: int | None = Field(description="The process id of a local runner's agent.")
+    resources: RunnerResources
+    image: str = Field(description="The image that a pod was made with. Empty for others.")
     owner: str = Field(description="Whose it is.")
     kernel_id: str | None = Field(description="The id of the kernel that it was made for.")
     kernel_name: str | None = Field(description="The name of that kernel's kernelspec.")

@@ -43,6 +43,7 @@ def selection_of(query: ListQuery, owner: str) -> Selection:
         labels={name: value for name, _, value in (text.partition("=") for text in query.label)},
         kernel=query.kernel,
         notebook=query.notebook,
+        names=frozenset(query.name),
         **order,
     )
 

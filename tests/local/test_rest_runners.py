@@ -155,6 +155,27 @@ def test_changes_are_told_as_they_happen(rest: Rest) -> None:
             assert [again.next().name, again.next().name] == ["added", "synced"]
 
 
+def test_a_page_asks_only_for_the_runners_that_it_shows(rest: Rest, runners: Runners) -> None:
+    with rest.runner() as first, rest.runner(resources={"cpu": 1, "memory": "512Mi"}) as second:
+        assert rest.names(f"name={second}&inspect=true") == [second]
+        assert rest.names(f"name={second}&name={first}&name=runner-999") == [first, second]
+        assert rest.names("name=runner-999") == []
+        (shown,) = rest.ok("GET", f"runners?name={second}")["runners"]
+        assert shown["kernel"] == "none"
+        assert (shown["resources"]["cpu"], shown["resources"]["memory"]) == (1, 2**29)
+        assert shown["resources"]["gpu"] == 0
+        assert bool(shown["image"]) == (runners.backend == "kubernetes")
+        with rest.stream("GET", f"runners/watch?name={second}") as watch:
+            assert watch.next("added").json()["name"] == second
+            assert watch.next().name == "synced"
+    for query in ("name=all", "name=runner-0", "name=runner-1,runner-2", "name="):
+        status, error = rest.error("GET", f"runners?{query}")
+        assert (status, error["reason"]) == (400, "InvalidQuery")
+        assert "query: name[0]" in error["message"]
+    many = "&".join(f"name=runner-{number}" for number in range(1, 102))
+    assert rest.error("GET", f"runners?{many}")[0] == 400
+
+
 def test_profiles_are_told_without_values(rest: Rest, places: Places) -> None:
     before = rest.ok("GET", "profiles")["profiles"]
     assert {"small", "medium", "large", "gpu"} <= {profile["name"] for profile in before}

@@ -40,8 +40,9 @@ from .naming import (
     runner_from_pod,
 )
 from .phases import launch_progress
-from .podview import text
+from .podview import runner_of, text
 from .reflector import bounded
+from .sizes import known_resources
 
 log = logging.getLogger(__name__)
 
@@ -344,6 +345,8 @@ class KubernetesBackend:
             hint=why.hint if why else "",
             phase=phase,
             node=text(pod, "spec", "nodeName"),
+            resources=known_resources(pod),
+            image=runner_of(pod).image,
         )
         return runner, holds_for
 

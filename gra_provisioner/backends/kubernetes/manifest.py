@@ -23,6 +23,7 @@ from ...units import cpu_quantity, size_quantity
 from .containers import AGENT_CONFIG_MAP
 from .naming import (
     AGENT,
+    GPU_RESOURCE,
     MANAGED_BY,
     PREFIX,
     START_TIMEOUT,
@@ -100,6 +101,7 @@ def _metadata(name: str, spec: RunnerSpec, labels: RunnerLabels, agent: str) -> 
     for kind, keys in (("labels", spec.pod.labels), ("annotations", spec.pod.annotations)):
         for key in filter(_is_own, keys):
             raise _refused(spec, f"{kind}.{key}", "is set by gra")
+    gpu = {GPU_RESOURCE: spec.pod.gpu_resource} if spec.resources.gpu else {}
     return {
         "name": name,
         "labels": {**spec.pod.labels, **runner_labels(name, spec.profile, labels)},
@@ -108,6 +110,7 @@ def _metadata(name: str, spec: RunnerSpec, labels: RunnerLabels, agent: str) -> 
             **runner_annotations(labels),
             AGENT: agent,
             START_TIMEOUT: _seconds(spec.start_timeout),
+            **gpu,
         },
     }
 

@@ -38,6 +38,8 @@ CLIENT_HOST = "gra.dev/client-host"
 AGENT = "gra.dev/agent"
 #: Seconds from the pod's creation in which its agent should have answered.
 START_TIMEOUT = "gra.dev/start-timeout"
+#: The extended resource that the pod's GPUs are, where it has any.
+GPU_RESOURCE = "gra.dev/gpu-resource"
 #: A random word of the launch that made the pod, by which it knows its own again.
 LAUNCH = "gra.dev/launch"
 #: Who asked for the deletion, where gra did it.

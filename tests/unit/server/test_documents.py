@@ -25,6 +25,7 @@ from gra_provisioner.runner import (
     Change,
     ChangeKind,
     KernelState,
+    KnownResources,
     Runner,
     RunnerLabels,
     RunnerStatus,
@@ -47,6 +48,8 @@ _FULL = dataclasses.replace(
     clients=1,
     usage=Usage(0.5, 100, 200),
     pid=12,
+    resources=KnownResources(0.5, 2**30, 2**40, 1),
+    image="example.com/a:1",
 )
 _ENDED = Ended("runner-1", ProcessExit(None, 9), 1.25, timed_out=True)
 
