@@ -11,10 +11,14 @@ from pathlib import Path
 
 from jupyter_server.extension.application import ExtensionApp
 
+from .. import __version__
 from . import events
 from .handlers import handlers
 from .host import Host
 from .operations import OPERATIONS
+
+#: The option of JupyterLab's page configuration that says which gra its server has.
+PAGE_OPTION = "graProvisioner"
 
 
 class GraExtension(ExtensionApp):
@@ -38,6 +42,9 @@ class GraExtension(ExtensionApp):
         folder = str(Path(server.root_dir).expanduser().absolute())
         made = handlers(OPERATIONS, server.base_url, host, folder)
         server.web_app.add_handlers(".*$", made)  # type: ignore[no-untyped-call]
+        # How pages know, without a request that may fail, that there is an API to ask.
+        page = server.web_app.settings.setdefault("page_config_data", {})
+        page[PAGE_OPTION] = __version__
 
     def current_activity(self) -> bool:
         """Called by the server: whether there is work for which it must not end by itself.
