@@ -58,8 +58,9 @@ format: env  ## Format the code and repair what ruff can
 	@$(BIN)/ruff format .
 
 .PHONY: schemas
-schemas: env  ## Write docs/schemas anew: JSON Schemas of what gra prints with --json
+schemas: env  ## Write docs/schemas, and the REST API's types for the front end, anew
 	@$(BIN)/python -m tools.schemas
+	@$(BIN)/python -m tools.frontend types
 
 .PHONY: lock
 lock:  ## Renew requirements/*.txt: the newest versions that pyproject.toml allows
