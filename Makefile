@@ -21,8 +21,16 @@ demo: env  ## Run a notebook on a runner and show every step; results in build/d
 	@$(BIN)/python -m demo.run
 
 .PHONY: lab
-lab: env  ## Open JupyterLab with the runners among its kernels
+lab: frontend  ## Open JupyterLab with the runners among its kernels
 	@$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
+
+.PHONY: frontend
+frontend: env  ## Build JupyterLab's part, where it has changed
+	@$(BIN)/python -m tools.frontend build
+
+.PHONY: watch
+watch: env  ## Build JupyterLab's part whenever it is edited
+	@$(BIN)/python -m tools.frontend watch
 
 .PHONY: test
 test: env  ## Run all checks and all tests; one that fails does not hide the next

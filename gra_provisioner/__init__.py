@@ -18,3 +18,8 @@ def _jupyter_server_extension_points() -> list[dict[str, Any]]:
     # Whoever imports any part of this package does not thereby import the server's.
     points: list[dict[str, Any]] = importlib.import_module(".server", __name__).extension_points()
     return points
+
+
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    """Where the built front end is.  Called by JupyterLab's builder, which links it."""
+    return [{"src": "labextension", "dest": "gra-provisioner"}]

@@ -1,35 +1,67 @@
 """Makes JupyterLab's part of gra, the package in ``labextension``: ``python -m tools.frontend``.
 
-``install`` has yarn make ``node_modules``; ``types`` writes what the REST API speaks as TypeScript,
-from the server's own description; ``types --check`` fails where that file is not current.
+``install`` has yarn make ``node_modules``.  ``build`` makes of the sources what JupyterLab loads,
+and links it into this environment.  Both do nothing where nothing has changed.  ``watch`` builds
+what is edited until Ctrl-C.  ``types`` writes what the REST API speaks as TypeScript, from the
+server's own description.  ``check`` runs the checks that are named, or all, and fails if one does.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterable
+import sysconfig
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from . import yarn
 
-_MODULES = yarn.FOLDER / "node_modules"
-_INSTALLED = _MODULES / ".gra-stamp"
+_INSTALLED = yarn.FOLDER / "node_modules" / ".gra-stamp"
+# In the folder that building for a release removes.
+_BUILT = yarn.FOLDER / "lib" / ".gra-stamp"
+_OUTPUT = yarn.ROOT / "gra_provisioner" / "labextension"
+_LINK = Path(sysconfig.get_path("data"), "share", "jupyter", "labextensions", "gra-provisioner")
+_LOCK = yarn.ROOT / "build" / "frontend.lock"
 _PACKAGES = ("package.json", "yarn.lock", ".yarnrc.yml")
+_SOURCES = ("src", "style", "schema")
 TYPES = yarn.FOLDER / "src" / "api" / "schema.d.ts"
 
 
 def install() -> None:
     """Make ``node_modules`` where it is missing, or not of this ``yarn.lock``."""
-    current = digest(yarn.FOLDER / name for name in _PACKAGES)
-    if holds(_INSTALLED, current):
-        return
-    _INSTALLED.unlink(missing_ok=True)
-    yarn.install()
-    _INSTALLED.write_text(current, encoding="utf-8")
+    with _alone():
+        current = digest(yarn.FOLDER / name for name in _PACKAGES)
+        if holds(_INSTALLED, current):
+            return
+        _INSTALLED.unlink(missing_ok=True)
+        yarn.install()
+        _INSTALLED.write_text(current, encoding="utf-8")
+
+
+def build() -> None:
+    """Make what JupyterLab loads, and link it into this environment, where that is not current."""
+    install()
+    with _alone():
+        current = digest(_sources())
+        if not (holds(_BUILT, current) and (_OUTPUT / "package.json").exists()):
+            _BUILT.unlink(missing_ok=True)
+            yarn.run(("jlpm", "build"))
+            _BUILT.write_text(current, encoding="utf-8")
+        if _LINK.resolve() != _OUTPUT:
+            yarn.run(("jupyter-builder", "develop", "--overwrite", str(yarn.ROOT)))
+
+
+def watch() -> None:
+    """Build what is edited from now on, until Ctrl-C."""
+    build()
+    with suppress(KeyboardInterrupt):
+        yarn.run(("jlpm", "watch"))
 
 
 def types() -> str:
@@ -54,9 +86,38 @@ def write_types() -> None:
     TYPES.write_text(text, encoding="utf-8")
 
 
-def are_types_current() -> bool:
+def check_types() -> bool:
     """Whether the types in the tree are those of the REST API."""
-    return holds(TYPES, types())
+    if holds(TYPES, types()):
+        return True
+    print(f"{TYPES.relative_to(yarn.ROOT)} is not current: run make schemas")
+    return False
+
+
+def _passes(*command: str) -> bool:
+    install()
+    try:
+        yarn.run(command)
+    except subprocess.CalledProcessError:
+        return False
+    return True
+
+
+CHECKS: dict[str, Callable[[], bool]] = {
+    "types": check_types,
+    "tsc": partial(_passes, "tsc", "--project", "tsconfig.test.json"),
+    "eslint": partial(_passes, "jlpm", "eslint:check"),
+    "prettier": partial(_passes, "jlpm", "prettier:check"),
+    "stylelint": partial(_passes, "jlpm", "stylelint:check"),
+    "jest": partial(_passes, "jlpm", "test"),
+}
+
+
+def _sources() -> Iterator[Path]:
+    for name in (*_PACKAGES, "tsconfig.json"):
+        yield yarn.FOLDER / name
+    for folder in _SOURCES:
+        yield from sorted(path for path in (yarn.FOLDER / folder).rglob("*") if path.is_file())
 
 
 def digest(files: Iterable[Path]) -> str:
@@ -74,26 +135,36 @@ def holds(path: Path, text: str) -> bool:
     return path.exists() and path.read_text(encoding="utf-8") == text
 
 
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Of two targets that are started at the same time, one works and the other waits for it."""
+    _LOCK.parent.mkdir(exist_ok=True)
+    with _LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def main() -> int:
     """Run what the command line asks for.  Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("install", help="make node_modules where it is not current")
-    typed = commands.add_parser("types", help="write the REST API's types")
-    typed.add_argument("--check", action="store_true", help="only say whether they are current")
+    commands.add_parser("build", help="make what JupyterLab loads, where it is not current")
+    commands.add_parser("watch", help="build what is edited, until Ctrl-C")
+    commands.add_parser("types", help="write the REST API's types")
+    checks = commands.add_parser("check", help="run checks")
+    checks.add_argument("names", nargs="*", choices=[[], *CHECKS], metavar="|".join(CHECKS))
     arguments = parser.parse_args()
+    actions = {"install": install, "build": build, "watch": watch, "types": write_types}
     try:
-        if arguments.command == "install":
-            install()
-        elif not arguments.check:
-            write_types()
-        elif not are_types_current():
-            print(f"{TYPES.relative_to(yarn.ROOT)} is not current: run make schemas")
-            return 1
+        if arguments.command in actions:
+            actions[arguments.command]()
+            return 0
+        results = [CHECKS[name]() for name in arguments.names or CHECKS]
     except subprocess.CalledProcessError as error:
         print(f"frontend: {error}", file=sys.stderr)
         return error.returncode or 1
-    return 0
+    return 0 if all(results) else 1
 
 
 if __name__ == "__main__":
