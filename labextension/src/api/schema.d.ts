@@ -556,6 +556,9 @@ export interface components {
             node: string;
             /** @description The process id of a local runner's agent. */
             pid: number | null;
+            resources: components["schemas"]["RunnerResources"];
+            /** @description The image that a pod was made with. Empty for others. */
+            image: string;
             /** @description Whose it is. */
             owner: string;
             /** @description The id of the kernel that it was made for. */
@@ -722,6 +725,20 @@ export interface components {
             other_owners: "hidden" | "visible" | "managed";
         };
         /**
+         * RunnerResources
+         * @description What a runner asked for. Null where that is not known. A local one is not held to it.
+         */
+        RunnerResources: {
+            /** @description Processors. */
+            cpu: number | null;
+            /** @description Memory, in bytes. */
+            memory: number | null;
+            /** @description Disk for all that is written in it, in bytes. */
+            ephemeral_storage: number | null;
+            /** @description How many GPUs. */
+            gpu: number | null;
+        };
+        /**
          * RunnerStatus
          * @description What a runner is, seen from outside.
          * @enum {string}
@@ -764,6 +781,9 @@ export interface components {
             node: string;
             /** @description The process id of a local runner's agent. */
             pid: number | null;
+            resources: components["schemas"]["RunnerResources"];
+            /** @description The image that a pod was made with. Empty for others. */
+            image: string;
             /** @description Whose it is. */
             owner: string;
             /** @description The id of the kernel that it was made for. */
@@ -818,6 +838,9 @@ export interface components {
             node: string;
             /** @description The process id of a local runner's agent. */
             pid: number | null;
+            resources: components["schemas"]["RunnerResources"];
+            /** @description The image that a pod was made with. Empty for others. */
+            image: string;
             /** @description Whose it is. */
             owner: string;
             /** @description The id of the kernel that it was made for. */
@@ -903,6 +926,8 @@ export interface operations {
     listRunners: {
         parameters: {
             query?: {
+                /** @description Their names: one of those given. By default any. */
+                name?: string[];
                 /** @description Whose they are; me: this server's owner's. By default everybody's that may be seen. */
                 owner?: string;
                 /** @description What they are: one of those given. */
@@ -1085,6 +1110,8 @@ export interface operations {
     watchRunners: {
         parameters: {
             query?: {
+                /** @description Their names: one of those given. By default any. */
+                name?: string[];
                 /** @description Whose they are; me: this server's owner's. By default everybody's that may be seen. */
                 owner?: string;
                 /** @description What they are: one of those given. */
