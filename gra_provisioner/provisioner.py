@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
-from tornado.web import HTTPError
 from traitlets import Enum, Float, Unicode
 
 from .attachment import start_kernel
 from .environment import difference
 from .errors import GraError, LaunchError, RunnerNotFound, Unreachable
+from .kernel_launch import LAUNCH, LaunchFailed, LaunchSettings
 from .profiles import load_config, resolve
 from .progress import LaunchObserver, LaunchProgress, LogObserver
 from .runner import Runner, RunnerSpec, RunnerStatus
@@ -43,27 +43,6 @@ log = logging.getLogger("gra_provisioner")
 
 # What jupyter_client passes to the constructor itself; the rest is the kernelspec's own config.
 _OWN_ARGUMENTS = frozenset({"kernel_id", "kernel_spec", "parent", "config", "log"})
-
-
-class LaunchFailed(LaunchError, HTTPError):  # type: ignore[misc]
-    """A failed launch, in the one form whose text every client shows.
-
-    jupyter_server replaces the text of any exception but tornado's HTTPError by "Unhandled
-    error" (``APIHandler.write_error``).
-    """
-
-    def __init__(self, error: GraError) -> None:
-        text = str(error)
-        HTTPError.__init__(self, 500, text.replace("%", "%%"))
-        LaunchError.__init__(
-            self, error.message, hint=error.hint, details=error.details, reason=error.code
-        )
-        # Tornado shows an instance's reason behind the status code, so it is one line of ASCII.
-        self.reason = error.code  # type: ignore[misc]
-        self.args = (text,)
-
-    def __str__(self) -> str:
-        return GraError.__str__(self)
 
 
 class GraProvisioner(KernelProvisionerBase):
@@ -138,7 +117,11 @@ class GraProvisioner(KernelProvisionerBase):
             await self._abandon()
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
-        """Check the configuration.  The kernelspec's argv is not used: it is the launcher's."""
+        """Check the configuration.  The kernelspec's argv is not used: it is the launcher's.
+
+        The keyword :data:`.kernel_launch.LAUNCH` has settings of this kernel's own.
+        """
+        launch: LaunchSettings = kwargs.pop(LAUNCH, None) or LaunchSettings({})
         kwargs.pop("extra_arguments", None)
         kwargs.pop("transport_encryption", None)
         name = getattr(self.parent, "kernel_name", "") or "gra"
@@ -147,7 +130,13 @@ class GraProvisioner(KernelProvisionerBase):
             overrides.setdefault("profile", self.profile)
         try:
             config = load_config(os.environ)
-            self._spec = resolve(config, overrides, f"kernelspec {name!r} metadata")
+            self._spec = resolve(
+                config,
+                overrides,
+                f"kernelspec {name!r} metadata",
+                launch=launch.settings,
+                launch_source=launch.source,
+            )
         except GraError as error:
             # Over before its first phase.
             with self._progress(kwargs.get("env")):

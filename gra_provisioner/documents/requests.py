@@ -218,8 +218,8 @@ EnvValue = Annotated[
 ]
 
 
-class Create(Request):
-    """A runner to make. What is left out is as in the profile."""
+class Launch(Request):
+    """What a runner is made with. What is left out is as in the profile."""
 
     profile: Profile = Field(
         default_factory=str,
@@ -241,6 +241,24 @@ class Create(Request):
     working_dir: Annotated[
         PlainText, WithJsonSchema({"type": "string", "pattern": r"^/[^\u0000]*$"})
     ] = Field(default_factory=str, description="The folder in the runner that its kernel runs in.")
+
+    def launch(self) -> dict[str, Any]:
+        """The layer of configuration: ``launch`` of :func:`gra_provisioner.profiles.resolve`."""
+        layer = set(Launch.model_fields) - {"labels"}
+        given = self.model_dump(exclude_unset=True, include=layer)
+        if self.env:
+            given["env"] = {
+                name: {"value": entry.value, "secret": entry.secret}
+                for name, entry in self.env.items()
+            }
+        if self.labels:
+            given["pod"] = {"labels": dict(self.labels)}
+        return given
+
+
+class Create(Launch):
+    """A runner to make. What is left out is as in the profile."""
+
     kernel: bool = Field(
         True,
         description="Whether the profile's kernel is started in it. Without wait there is none, "
@@ -263,17 +281,26 @@ class Create(Request):
             )
         return self
 
-    def launch(self) -> dict[str, Any]:
-        """The layer of configuration: ``launch`` of :func:`gra_provisioner.profiles.resolve`."""
-        given = self.model_dump(exclude_unset=True, exclude={"kernel", "wait", "labels"})
-        if self.env:
-            given["env"] = {
-                name: {"value": entry.value, "secret": entry.secret}
-                for name, entry in self.env.items()
-            }
-        if self.labels:
-            given["pod"] = {"labels": dict(self.labels)}
-        return given
+
+class StartKernel(Launch):
+    """A kernel of this Jupyter server to start, on a runner of its own.
+
+    What is left out is as in the kernelspec, or else in the profile.
+    """
+
+    name: Annotated[
+        PlainText, WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9._-]+$"})
+    ] = Field(
+        default_factory=str,
+        description="The kernelspec. By default the first of gra's for that profile, or else the "
+        "server's default kernelspec, if it is gra's, or gra, or the first of gra's.",
+    )
+    path: PlainText = Field(
+        default_factory=str,
+        description="The path of a notebook or folder, as the contents API has it: where the "
+        "kernel of a local runner works, and the notebook that the runner was made for. By default "
+        "the server's own folder.",
+    )
 
 
 class Exec(Request):

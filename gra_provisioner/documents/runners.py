@@ -110,6 +110,20 @@ class MadeRunner(SeenRunnerWithReason):
     phases: list[Phase] = Field(description="What its start went through so far, in order.")
 
 
+class Kernel(Document):
+    """A kernel of the Jupyter server's, as its kernels API knows it."""
+
+    id: str = Field(description="Its id, by which notebooks and consoles are opened on it.")
+    name: str = Field(description="The name of its kernelspec.")
+
+
+class StartedKernel(Document):
+    """A kernel that was just started, and its runner."""
+
+    kernel: Kernel
+    runner: SeenRunnerWithReason
+
+
 class RunnerList(Document):
     """Runners, and whose eyes they are seen with."""
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel
 
@@ -19,6 +19,8 @@ from ..documents.requests import Request
 from ..profiles import Config
 from ..service import RunnerService
 from .access import Access
+
+T = TypeVar("T")
 
 #: Below the server's base URL.
 ROOT = "gra/api"
@@ -54,13 +56,38 @@ class Call:
 class Reply:
     """An answer.  ``body`` is JSON; None for an answer without one.
 
-    ``undo`` is done where the client was gone before it could be answered.
+    Where the client was gone before it could be answered, ``undo`` is done on the background loop,
+    and ``undo_here`` on the server's.
     """
 
     status: int
     body: bytes | None
     headers: Mapping[str, str] = field(default_factory=dict)
     undo: Callable[[Setting], Awaitable[None]] | None = None
+    undo_here: Callable[[], Awaitable[None]] | None = None
+
+
+class Background(Protocol):
+    """Does work on gra's background loop for those who run on the server's."""
+
+    async def run(self, work: Callable[[Setting], Coroutine[Any, Any, T]]) -> T:
+        """Do it and wait for it.  Cancelling the caller cancels the work."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """What a Jupyter server has of its own: its managers, and gra's service beside its loop.
+
+    ``kernels`` is a ``MappingKernelManager``, ``sessions`` a ``SessionManager``, ``kernelspecs`` a
+    ``KernelSpecManager``, ``contents`` a ``ContentsManager``; of each an administrator may have
+    configured another class.
+    """
+
+    kernels: Any
+    sessions: Any
+    kernelspecs: Any
+    contents: Any
+    background: Background
 
 
 def encoded(document: Any) -> bytes:
@@ -86,6 +113,17 @@ class Answered:
     """
 
     run: Callable[[Setting, Call], Awaitable[Reply]]
+    to_the_end: bool = False
+
+
+@dataclass(frozen=True)
+class OnServer:
+    """Runs on the server's loop, with its kernels.
+
+    Cancelled when the client goes away, unless it is to go on ``to_the_end``.
+    """
+
+    run: Callable[[Server, Call], Awaitable[Reply]]
     to_the_end: bool = False
 
 
@@ -130,8 +168,9 @@ class Operation:
     """One thing that can be asked for.
 
     ``path`` is below :data:`ROOT`, with variable parts in braces.  ``right`` is the action that a
-    server's authorizer is asked about; without one nobody needs to be known.  ``errors`` are the
-    statuses that clients have reason to expect.
+    server's authorizer is asked about; without one nobody needs to be known.  ``also`` are actions
+    that it is asked about too, by other resources of the server's.  ``errors`` are the statuses
+    that clients have reason to expect.
     """
 
     id: str
@@ -140,8 +179,9 @@ class Operation:
     right: Literal["read", "write", "execute"] | None
     summary: str
     description: str
-    does: AtOnce | Answered | Streamed | AsAsked
+    does: AtOnce | Answered | OnServer | Streamed | AsAsked
     answers: Mapping[int, Answer]
     errors: tuple[int, ...] = ()
     query: type[Request] = NoQuery
     body: type[Request] | None = None
+    also: Mapping[str, str] = field(default_factory=dict)

@@ -24,8 +24,20 @@ from ..documents.requests import Request
 from ..errors import ConfigError, GraError
 from ..validation import JSON_RULES, validated
 from . import sse
-from .calls import ROOT, Answered, AsAsked, AtOnce, Call, Operation, Reply, Streamed, encoded
-from .host import Host
+from .calls import (
+    ROOT,
+    Answered,
+    AsAsked,
+    AtOnce,
+    Call,
+    OnServer,
+    Operation,
+    Reply,
+    Server,
+    Streamed,
+    encoded,
+)
+from .host import Host, Job, JobHere
 from .query import invalid, parsed_query
 from .runners import BODY
 from .status import status_of
@@ -90,7 +102,7 @@ class ApiHandler(APIHandler):
                     does = does.streamed if call.query.follow else does.answered
                 if isinstance(does, AtOnce):
                     self._answer(does.run(call))
-                elif isinstance(does, Answered):
+                elif isinstance(does, Answered | OnServer):
                     await self._run(does, call)
                 else:
                     await self._stream(does, call)
@@ -109,8 +121,18 @@ class ApiHandler(APIHandler):
                 body = parsed_body(operation.body, raw)
         return Call(names, query, body, self.base_url, self._folder, self.log)
 
-    async def _run(self, does: Answered, call: Call) -> None:
-        job = self._host.answer(does, call)
+    async def _run(self, does: Answered | OnServer, call: Call) -> None:
+        if isinstance(does, OnServer):
+            server = Server(
+                self.kernel_manager,
+                self.session_manager,
+                self.kernel_spec_manager,
+                self.contents_manager,
+                self._host,
+            )
+            job: Job | JobHere = self._host.answer_here(does, server, call)
+        else:
+            job = self._host.answer(does, call)
         if not does.to_the_end:
             self._give_up = job.give_up
             if self._gone:
@@ -120,7 +142,7 @@ class ApiHandler(APIHandler):
             self._answer(reply)
             return
         self.set_status(_CLIENT_GONE, "Client Closed Request")
-        if reply is not None and reply.undo is not None:
+        if reply is not None:
             await self._host.undo(reply)
 
     async def _stream(self, does: Streamed, call: Call) -> None:
@@ -217,7 +239,9 @@ def _method(operation: Operation) -> Callable[..., Any]:
     if operation.right is None:
         open_to_all: Callable[..., Any] = allow_unauthenticated(method)
         return open_to_all
-    checked: Callable[..., Any] = authorized(action=operation.right, resource=AUTH_RESOURCE)(method)
+    checked: Callable[..., Any] = method
+    for resource, action in {**operation.also, AUTH_RESOURCE: operation.right}.items():
+        checked = authorized(action=action, resource=resource)(checked)
     return web.authenticated(checked)
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from ..errors import GraError
 from ..tunnel.thread import Lease
 from .bridge import Bridge, ConsumerGone
-from .calls import Answered, Call, Reply, Setting, Streamed
+from .calls import Answered, Call, OnServer, Reply, Server, Setting, Streamed
 from .services import Services
 
 T = TypeVar("T")
@@ -68,6 +68,30 @@ class Job:
             task.cancel()
 
 
+class JobHere:
+    """As :class:`Job`, of an operation whose ``task`` runs on the server's loop."""
+
+    def __init__(self, host: Host, task: asyncio.Task[Reply]) -> None:
+        self._host = host
+        self._task = task
+
+    async def run(self) -> Reply | None:
+        """The answer; None if it was given up before there was one.  Raises :class:`GraError`."""
+        try:
+            await asyncio.wait((self._task,))
+        finally:
+            self._task.cancel()
+        if not self._task.cancelled():
+            return self._task.result()
+        if self._host.stopping:
+            raise stopping()
+        return None
+
+    def give_up(self) -> None:
+        """Nobody waits for the answer any more.  What was begun is taken back."""
+        self._task.cancel()
+
+
 class Host:
     """What stands between the request handlers and the service.
 
@@ -85,7 +109,8 @@ class Host:
         # On the background loop.
         self._services: Services | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        # On the server's: who is yet to answer.
+        # On the server's: what runs there, and who is yet to answer.
+        self._here: set[asyncio.Task[Reply]] = set()
         self._answering: set[asyncio.Task[Any]] = set()
 
     @contextlib.contextmanager
@@ -113,8 +138,23 @@ class Host:
 
         return Job(self, work)
 
+    def answer_here(self, operation: OnServer, server: Server, call: Call) -> JobHere:
+        """An operation that runs on the server's loop, from now on."""
+
+        async def work() -> Reply:
+            if self.stopping:
+                raise stopping()
+            return await operation.run(server, call)
+
+        task = asyncio.create_task(work(), name="gra operation")
+        self._here.add(task)
+        task.add_done_callback(self._here.discard)
+        return JobHere(self, task)
+
     async def undo(self, reply: Reply) -> None:
         """Take back what a client that is gone was to be told of."""
+        if reply.undo_here is not None:
+            await reply.undo_here()
         undo = reply.undo
         if undo is None:
             return
@@ -158,6 +198,10 @@ class Host:
     async def close(self) -> None:
         """End what runs, wait for the answers, and release the background loop."""
         self.stopping = True
+        for task in self._here:
+            task.cancel()
+        if self._here:
+            await asyncio.wait(list(self._here), timeout=_GIVEN_UP_WITHIN)
         lease, self._lease = self._lease, None
         if lease is not None:
             try:

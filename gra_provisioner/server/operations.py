@@ -16,7 +16,7 @@ from ..documents.queries import (
     LogsQuery,
     SortedListQuery,
 )
-from ..documents.requests import Create, ExecOnce, ExecStream
+from ..documents.requests import Create, ExecOnce, ExecStream, StartKernel
 from . import openapi
 from .about import health, list_profiles, ready
 from .calls import (
@@ -26,12 +26,14 @@ from .calls import (
     AtOnce,
     Call,
     Events,
+    OnServer,
     Operation,
     Reply,
     Streamed,
     encoded,
 )
 from .executions import execute, stream_execution
+from .kernels import start_kernel
 from .logs import follow_log, follow_logs, read_log, read_logs
 from .runners import (
     create_runner,
@@ -207,6 +209,23 @@ OPERATIONS: tuple[Operation, ...] = (
         query=LogsQuery,
         answers={200: _LINES},
         errors=(404, 409, 422),
+    ),
+    Operation(
+        id="startKernel",
+        method="POST",
+        path="/kernels",
+        right="execute",
+        also={"kernels": "write"},
+        summary="Start a kernel of this server on a runner with settings of its own",
+        description="Makes a runner and starts a kernel in it that the server knows as one of its "
+        "own, so that notebooks and consoles can be opened on it by its id. The settings lie over "
+        "those of the kernelspec and the profile, and stay with the kernel over its restarts. The "
+        "server's authorizer is also asked for write of kernels. A client that goes away while it "
+        "waits gives the launch up, and nothing is left of it.",
+        does=OnServer(start_kernel),
+        body=StartKernel,
+        answers={201: Answer("It runs.", runners.StartedKernel)},
+        errors=(422, 429, 502, 504),
     ),
     Operation(
         id="listProfiles",

@@ -16,7 +16,7 @@ import gra_provisioner
 from gra_provisioner import errors
 from gra_provisioner.backends.kubernetes import refusals
 from gra_provisioner.backends.kubernetes.reasons import Reason
-from gra_provisioner.provisioner import LaunchFailed
+from gra_provisioner.kernel_launch import LaunchFailed
 from gra_provisioner.server import handlers, status
 from gra_provisioner.server.status import status_of
 
@@ -114,10 +114,13 @@ def _reasons_of_the_api() -> Iterator[str]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call):
                 continue
+            name = getattr(node.func, "id", "")
             for keyword in node.keywords:
+                # What is wrong with configuration has one status, whatever its reason.
+                if name == "ConfigError":
+                    break
                 if keyword.arg == "reason" and isinstance(keyword.value, ast.Constant):
                     yield keyword.value.value
-            name = getattr(node.func, "id", "")
             if name == "invalid" and isinstance(node.args[1], ast.Constant):
                 yield node.args[1].value
 
