@@ -42,7 +42,7 @@ from .errors import (
     RunnerEnded,
 )
 from .execution import LIMIT, Ended, Execution
-from .inspection import inspect_all, inspect_one
+from .inspection import SHARED_FOR, Inspector
 from .log_streams import as_they_come, by_time
 from .logs import LogLine, LogQuery
 from .owner import this_owner
@@ -102,6 +102,7 @@ class RunnerService:
         self.backend_reason = reason
         self.owner = owner or this_owner(os.environ)
         self._backend = backend
+        self._inspector = Inspector(backend)
 
     @classmethod
     def from_config(cls, config: Config, only: str = "") -> Self:
@@ -141,7 +142,10 @@ class RunnerService:
 
     async def close(self) -> None:
         """Release what is held in this process.  Runners go on."""
-        await self._backend.close()
+        try:
+            await self._inspector.close()
+        finally:
+            await self._backend.close()
 
     # -- the methods ------------------------------------------------------------------------
 
@@ -188,9 +192,15 @@ class RunnerService:
             async for part in parts:
                 yield part
 
-    async def inspect(self, runners: Iterable[Runner]) -> Sequence[Runner]:
-        """The runners with what only their agents know; one that does not answer stays as it is."""
-        return await inspect_all(self._backend, runners)
+    async def inspect(
+        self, runners: Iterable[Runner], *, max_age: float = SHARED_FOR
+    ) -> Sequence[Runner]:
+        """The runners with what only their agents know; one that does not answer stays as it is.
+
+        What was seen up to ``max_age`` seconds ago is as good.  Connections are kept for the next
+        look for half a minute.
+        """
+        return await self._inspector.all(runners, max_age)
 
     async def watch(self, selection: Selection = EVERY_RUNNER) -> AsyncGenerator[Change, None]:
         """The runners that are meant as ``ADDED``, ``SYNCED``, and then what becomes of them.
@@ -215,7 +225,7 @@ class RunnerService:
         Raises :class:`~.errors.RunnerNotFound`.
         """
         runner = await self._backend.get(name)
-        return await inspect_one(self._backend, runner) if inspect else runner
+        return await self._inspector.one(runner) if inspect else runner
 
     async def logs(
         self,

@@ -106,7 +106,7 @@ async def get_runner(setting: Setting, call: Call) -> Reply:
     query: GetQuery = call.query
     runner = await find(setting, call.names["name"])
     if query.inspect:
-        (runner,) = await setting.service.inspect([runner])
+        (runner,) = await setting.service.inspect([runner], max_age=0.0)
     return Reply(200, encoded(_document(setting, runner)))
 
 
