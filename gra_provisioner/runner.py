@@ -224,6 +224,24 @@ class ChangeKind(str, enum.Enum):
     DELETED = "deleted"
     # All that there was when the watch began has been told; it has no runner.
     SYNCED = "synced"
+    # What is told is old from here on, as it cannot be asked how things are; it has no runner.
+    STALE = "stale"
+    # It is not old any more; it has no runner.
+    FRESH = "fresh"
+
+
+@dataclass(frozen=True)
+class Stale:
+    """Runners are told as they were: ``since`` when, and why how they are is not known."""
+
+    since: float
+    reason: str
+    message: str
+    hint: str = ""
+
+    def public(self) -> dict[str, Any]:
+        """As JSON types."""
+        return vars(self).copy()
 
 
 @dataclass(frozen=True)
@@ -269,12 +287,17 @@ class Runner:
 
 @dataclass(frozen=True)
 class Change:
-    """What became of a runner.  One that is gone is told as it was last."""
+    """What became of a runner, or of what is known of all: ``stale`` says why that is old.
+
+    A runner that is gone is told as it was last.
+    """
 
     kind: ChangeKind
     runner: Runner | None = None
+    stale: Stale | None = None
 
     def public(self) -> dict[str, Any]:
         """The change as JSON types, a line of ``gra list --watch --json``."""
         runner = None if self.runner is None else self.runner.public()
-        return {"kind": self.kind.value, "runner": runner}
+        stale = None if self.stale is None else self.stale.public()
+        return {"kind": self.kind.value, "runner": runner, "stale": stale}

@@ -52,6 +52,7 @@ from .runner import (
     Runner,
     RunnerLabels,
     RunnerSpec,
+    Stale,
 )
 from .selection import INSPECTED_KEYS, SelectedChanges, Selection, select
 from .starting import not_started, until_started
@@ -205,8 +206,9 @@ class RunnerService:
     async def watch(self, selection: Selection = EVERY_RUNNER) -> AsyncGenerator[Change, None]:
         """The runners that are meant as ``ADDED``, ``SYNCED``, and then what becomes of them.
 
-        One that is meant no longer is told as ``DELETED``.  Nothing is inspected; of the
-        selection, order and limit do not count.  Raises :class:`~.errors.BackendError`.
+        ``STALE`` and ``FRESH`` tell whether that is known just now.  One that is meant no longer is
+        told as ``DELETED``.  Nothing is inspected; of the selection, order and limit do not count.
+        Raises :class:`~.errors.BackendError`.
         """
         chosen = SelectedChanges(selection)
         async with contextlib.aclosing(self._backend.watch()) as changes:
@@ -214,6 +216,11 @@ class RunnerService:
                 told = chosen.of(change)
                 if told is not None:
                     yield told
+
+    @property
+    def stale(self) -> Stale | None:
+        """Why the last list told what was and not what is, if it did."""
+        return self._backend.stale()
 
     async def check(self) -> None:
         """Raise what keeps the backend from being used, as :meth:`.backends.base.Backend.check`."""

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
 from ..logs import LogLine, LogQuery
-from ..runner import Change, Runner, RunnerLabels, RunnerSpec
+from ..runner import Change, Runner, RunnerLabels, RunnerSpec, Stale
 from ..selection import Selection
 
 # Told once for each phase of a start, as it begins: ("starting", "agent of runner-3 started").
@@ -83,9 +83,14 @@ class Backend(Protocol):
         """All runners as ``ADDED``, ``SYNCED`` once they were told, then what becomes of them.
 
         Of changes that come faster than they are taken the last one of each runner is told.  A
-        backend that cannot be asked for a while tells its runners as ``UNKNOWN``.  Raises
+        backend that cannot be asked for a while tells ``STALE``, at the beginning or as soon as it
+        is known, and its runners as ``UNKNOWN``; later ``FRESH``.  Raises
         :class:`~gra_provisioner.errors.BackendError` where there has never been a list.
         """
+        ...
+
+    def stale(self) -> Stale | None:
+        """Why :meth:`list` tells what was and not what is, if it does."""
         ...
 
     def logs(

@@ -44,6 +44,7 @@ from ..runner import (
     RunnerLabels,
     RunnerSpec,
     RunnerStatus,
+    Stale,
 )
 from ..selection import Selection
 from . import process
@@ -178,6 +179,10 @@ class LocalBackend:
                 synced = True
                 yield Change(ChangeKind.SYNCED)
             await asyncio.sleep(_LOOK_EVERY)
+
+    def stale(self) -> Stale | None:
+        """See :meth:`.base.Backend.stale`.  Folders can always be read, or reading them fails."""
+        return None
 
     async def logs(
         self, runner: Runner, query: LogQuery, on_notice: NoticeCallback = ignore_notice

@@ -166,7 +166,9 @@ async def _redraw(
             async for change in changes:
                 runner = change.runner
                 if runner is None:
-                    synced.set()
+                    # Of stale runners each row says so.
+                    if change.kind is ChangeKind.SYNCED:
+                        synced.set()
                 elif change.kind is ChangeKind.DELETED:
                     known.pop(runner.name, None)
                 else:

@@ -124,6 +124,17 @@ class StartedKernel(Document):
     runner: SeenRunnerWithReason
 
 
+class Stale(Document):
+    """The cluster cannot be asked: what is told of runners is as it was."""
+
+    since: float = Field(
+        description="When the cluster last gave word, in seconds since the epoch (UTC)."
+    )
+    reason: str = Field(description="Why it cannot be asked, for programs.")
+    message: str = Field(description="The same in sentences.")
+    hint: str = Field(description="What can be done about it.")
+
+
 class RunnerList(Document):
     """Runners, and whose eyes they are seen with."""
 
@@ -134,6 +145,10 @@ class RunnerList(Document):
     other_owners: Literal["hidden", "visible", "managed"] = Field(
         description="What this server lets be done with other owners' runners: nothing, see them, "
         "or all that can be done with one's own."
+    )
+    stale: Stale | None = Field(
+        description="Why the list is old. Null: it is not. Of a list that is, the status of each "
+        "runner is unknown."
     )
 
 
@@ -148,12 +163,18 @@ class Change(Document):
 
     kind: ChangeKind = Field(
         description="added, modified or deleted; synced: all that there were when the watch began "
-        "have been told."
+        "have been told; stale: from now on what is told is old; fresh: it is not any more."
     )
     runner: Runner | None = Field(
-        description="The runner, one that is gone as it was last. Null if synced."
+        description="The runner, one that is gone as it was last. Null if the change is not one "
+        "of a runner."
     )
+    stale: Stale | None = Field(description="Why what is told is old, if kind is stale; else null.")
 
 
 class Synced(Document):
     """All runners that there were when the watch began have been told."""
+
+
+class Fresh(Document):
+    """What is told of runners is not old any more."""

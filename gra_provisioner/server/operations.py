@@ -105,7 +105,9 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Watch runners",
         description="First all runners that match the query, each as added, then synced, then "
         "what becomes of them as it happens. A runner that does not match any more is told as "
-        "deleted, as it was last. Who connects again is told everything again.",
+        "deleted, as it was last. stale, first of all or later, says that the cluster cannot be "
+        "asked: what is told is as it was, until fresh. Who connects again is told everything "
+        "again.",
         does=Streamed(watch_runners),
         query=ListQuery,
         answers={
@@ -118,6 +120,8 @@ OPERATIONS: tuple[Operation, ...] = (
                         "modified": (runners.SeenRunner,),
                         "deleted": (runners.SeenRunner,),
                         "synced": (runners.Synced,),
+                        "stale": (runners.Stale,),
+                        "fresh": (runners.Fresh,),
                     },
                 ),
             )

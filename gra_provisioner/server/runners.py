@@ -17,7 +17,7 @@ from ..environment import difference
 from ..errors import RunnerNotFound
 from ..profiles import resolve
 from ..progress import LaunchProgress, LogObserver
-from ..runner import ChangeKind, Runner, RunnerStatus
+from ..runner import Runner, RunnerStatus
 from ..selection import Selection
 from ..service import labels_of_this_process
 from . import sse
@@ -76,6 +76,8 @@ async def list_runners(setting: Setting, call: Call) -> Reply:
         mine = dataclasses.replace(selection, owner=access.owner)
         runners = await setting.service.list(mine, inspect=query.inspect)
 
+    stale = setting.service.stale
+
     def document() -> dict[str, Any]:
         return {
             "runners": [access.public(runner) for runner in runners],
@@ -83,6 +85,7 @@ async def list_runners(setting: Setting, call: Call) -> Reply:
             "backend_reason": setting.service.backend_reason,
             "owner": access.owner,
             "other_owners": access.other_owners,
+            "stale": None if stale is None else stale.public(),
         }
 
     # Of thousands it takes a while.
@@ -95,9 +98,10 @@ async def watch_runners(setting: Setting, call: Call) -> AsyncGenerator[bytes, N
     ids = itertools.count(1)
     async with aclosing(setting.service.watch(selection_of(call.query, access.owner))) as changes:
         async for change in changes:
-            if change.kind is ChangeKind.SYNCED:
-                yield sse.event(change.kind.value, {}, next(ids))
-            elif change.runner is not None and access.may_see(change.runner):
+            if change.runner is None:
+                data = {} if change.stale is None else change.stale.public()
+                yield sse.event(change.kind.value, data, next(ids))
+            elif access.may_see(change.runner):
                 yield sse.event(change.kind.value, access.public(change.runner), next(ids))
 
 

@@ -18,7 +18,15 @@ from typing import Any
 from ...archive import archive_digest, build_agent_archive
 from ...errors import ClusterRefused, RunnerNotFound
 from ...logs import LogLine, LogQuery
-from ...runner import Change, ChangeKind, Runner, RunnerLabels, RunnerSpec, RunnerStatus
+from ...runner import (
+    Change,
+    ChangeKind,
+    Runner,
+    RunnerLabels,
+    RunnerSpec,
+    RunnerStatus,
+    Stale,
+)
 from ...selection import Selection, by_number
 from ..base import NoticeCallback, PhaseCallback, ignore_notice, ignore_phase
 from ..changes import Changes
@@ -51,7 +59,7 @@ _PRUNE_EVERY = 300.0
 _PAGE = 500
 _EXPIRED = 410
 # In seconds: how often a watch looks without being told, and how long it gathers what it is told.
-_LOOK_EVERY = 5.0
+_LOOK_EVERY = 2.0
 _GATHERED = 0.1
 # How long the end of the client may be held up by launches that are being taken back.
 _TAKEN_BACK_WITHIN = 10.0
@@ -184,12 +192,18 @@ class KubernetesBackend:
         cluster = await self._open()
         await cluster.pods.synced()
         runners = cluster.seen.runners(cluster.pods.objects(), cluster.started, self._seen)
-        trouble = cluster.pods.trouble
-        if trouble is not None:
-            message = f"As of {cluster.pods.age:.0f} s ago. {trouble.message}"
+        stale = self.stale()
+        if stale is not None:
+            # Without how long ago that is: it would be another change each second.
+            known = time.strftime("%H:%M:%S", time.localtime(stale.since))
+            message = f"Last heard of at {known}. {stale.message}"
             runners = [
                 dataclasses.replace(
-                    runner, status=RunnerStatus.UNKNOWN, reason=trouble.code, message=message
+                    runner,
+                    status=RunnerStatus.UNKNOWN,
+                    reason=stale.reason,
+                    message=message,
+                    hint=stale.hint,
                 )
                 for runner in runners
             ]
@@ -229,9 +243,15 @@ class KubernetesBackend:
         changes = Changes()
         stirred = asyncio.Event()
         synced = False
+        stale: Stale | None = None
         with cluster.pods.listening(lambda kind, pod: stirred.set()):
             while True:
                 stirred.clear()
+                before, stale = stale, self.stale()
+                if stale is not None and stale != before:
+                    yield Change(ChangeKind.STALE, stale=stale)
+                elif stale is None and before is not None:
+                    yield Change(ChangeKind.FRESH)
                 for change in changes.to(await self.list()):
                     yield change
                 if not synced:
@@ -242,6 +262,15 @@ class KubernetesBackend:
                     await bounded(stirred.wait(), _LOOK_EVERY)
                 # Many pods change at once when a node is lost: they are told together.
                 await asyncio.sleep(_GATHERED)
+                cluster.pods.probe_soon()
+
+    def stale(self) -> Stale | None:
+        """See :meth:`..base.Backend.stale`."""
+        pods = None if self._cluster is None else self._cluster.pods
+        trouble = None if pods is None else pods.trouble
+        if pods is None or trouble is None:
+            return None
+        return Stale(pods.answered_at, trouble.code, trouble.message, trouble.hint)
 
     async def logs(
         self, runner: Runner, query: LogQuery, on_notice: NoticeCallback = ignore_notice

@@ -41,6 +41,8 @@ _ANSWER_WITHIN = 35.0
 _CONNECT_WITHIN = 5.0
 # How often refused credentials are read anew: an exec plugin may open a browser.
 _RELOAD_EVERY = 5.0
+# What a proxy says behind which nobody answers.
+_OF_A_PROXY = frozenset({502, 503, 504})
 
 T = TypeVar("T")
 
@@ -115,6 +117,24 @@ class Client:
         with self._translated():
             answer = await response.read()
         return self._decoded(answer)
+
+    async def ping(self, within: float) -> None:
+        """Ask whether the API server is there; an answer of any kind will do.
+
+        Its version is a fixed text, which costs it nothing.  Raises
+        :class:`~gra_provisioner.errors.ClusterUnreachable` where nobody answers for ``within``
+        seconds, or who stands in between says that nobody does.
+        """
+        api = await self._current()
+        timeout = aiohttp.ClientTimeout(total=within)
+        with self._translated():
+            _, url, headers, _, _ = await api.param_serialize("GET", "/version")
+            answer = await api.rest_client.request(
+                "GET", url, headers=headers, _request_timeout=timeout
+            )
+            if answer.response.status in _OF_A_PROXY:
+                raise self._no_api_server()
+            answer.response.release()
 
     @contextlib.asynccontextmanager
     async def watch(

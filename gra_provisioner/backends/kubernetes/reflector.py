@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
@@ -31,6 +32,9 @@ Listener = Callable[[str, Object], None]
 # The server ends a watch after this; a bookmark comes each minute, so silence means a dead link.
 _WATCH_FOR = 300
 _SILENCE = 100.0
+# After so long without a word it is asked whether it is there, and so long it may take to answer.
+_QUIET = 4.0
+_ANSWERED_WITHIN = 3.0
 # A server whose etcd does not tell of its progress may never say that the list is complete.
 _LISTED_WITHIN = 35.0
 # A watch that lasted for so long was a good one: after it, the pauses are short again.
@@ -47,8 +51,10 @@ class Reflector:
     """Mirrors the objects of ``resource`` that carry ``selector`` (a label selector)."""
 
     def __init__(self, client: Client, resource: str, selector: str) -> None:
-        # Set while nothing stands between this copy and the cluster.
-        self.trouble: GraError | None = None
+        # Why the copy is not being updated, if it is not.
+        self._trouble: GraError | None = None
+        # Why the cluster does not answer though the watch has not ended, if it does not.
+        self._silent: GraError | None = None
         self._client = client
         self._resource = resource
         self._selector = selector
@@ -60,7 +66,11 @@ class Reflector:
         self._synced = asyncio.Event()
         self._failed = asyncio.Event()
         self._heard = 0.0
+        # When the cluster last answered anything: by the loop's clock, and since the epoch.
+        self._answered = 0.0
+        self._answered_at = 0.0
         self._task: asyncio.Task[None] | None = None
+        self._probe: asyncio.Task[None] | None = None
         self._closed = False
 
     # -- for readers ------------------------------------------------------------------------
@@ -112,9 +122,31 @@ class Reflector:
         return self._gone.get(uid)
 
     @property
+    def trouble(self) -> GraError | None:
+        """What stands between this copy and the cluster, if anything is known to."""
+        return self._trouble or self._silent
+
+    @property
+    def answered_at(self) -> float:
+        """When the cluster last gave word, in seconds since the epoch."""
+        return self._answered_at
+
+    @property
     def age(self) -> float:
         """Seconds since the cluster was last heard of."""
         return asyncio.get_running_loop().time() - self._heard
+
+    def probe_soon(self) -> None:
+        """Have the cluster asked whether it is there, if it has said nothing for some seconds.
+
+        Called every few seconds while a page is told what changes: a watch on which nothing comes
+        looks the same where nothing happens and where nobody answers any more.  At most one
+        request at a time, of a fixed answer.
+        """
+        quiet = asyncio.get_running_loop().time() - self._answered
+        under_way = self._probe is not None and not self._probe.done()
+        if self._trouble is None and quiet >= _QUIET and not under_way and not self._closed:
+            self._probe = asyncio.create_task(self._ask(), name="gra probe")
 
     @contextlib.contextmanager
     def listening(self, listener: Listener) -> Any:
@@ -140,9 +172,11 @@ class Reflector:
     async def close(self) -> None:
         """Stop watching, for good."""
         self._closed = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait((self._task,))
+        tasks = [task for task in (self._task, self._probe) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     # -- the watch --------------------------------------------------------------------------
 
@@ -174,17 +208,33 @@ class Reflector:
             self._note(BackendError(f"The watch of the runners failed: {type(error).__name__}."))
 
     def _note(self, error: GraError) -> None:
-        if self.trouble is None or self.trouble.code != error.code:
+        if self._trouble is None or self._trouble.code != error.code:
             log.info("the list of runners is not being updated: %s", error.message)
-        self.trouble = error
+        self._trouble = error
         self._failed.set()
 
     def _well(self) -> None:
         if self.trouble is not None:
             log.info("the list of runners is up to date again")
-        self.trouble = None
+        self._trouble = None
         self._failed.clear()
         self._heard = asyncio.get_running_loop().time()
+        self._is_there()
+
+    def _is_there(self) -> None:
+        self._silent = None
+        self._answered = asyncio.get_running_loop().time()
+        self._answered_at = time.time()
+
+    async def _ask(self) -> None:
+        try:
+            await self._client.ping(_ANSWERED_WITHIN)
+        except GraError as error:
+            if self._silent is None:
+                log.info("the cluster does not answer: %s", error.message)
+            self._silent = error
+        else:
+            self._is_there()
 
     async def _follow(self) -> None:
         """One watch, from where the last one ended, until the server ends it."""

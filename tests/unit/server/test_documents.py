@@ -30,6 +30,7 @@ from gra_provisioner.runner import (
     RunnerLabels,
     RunnerStatus,
     Secret,
+    Stale,
     Usage,
 )
 from gra_provisioner.server.about import _profile
@@ -86,8 +87,9 @@ def test_a_runner_is_its_document(runner: Runner) -> None:
 
 @pytest.mark.parametrize("kind", ChangeKind)
 def test_a_change_is_its_document(kind: ChangeKind) -> None:
-    runner = None if kind is ChangeKind.SYNCED else _FULL
-    _is(runners.Change, Change(kind, runner).public())
+    of_a_runner = kind in (ChangeKind.ADDED, ChangeKind.MODIFIED, ChangeKind.DELETED)
+    stale = Stale(1.5, "ClusterUnreachable", "What.", "Do.") if kind is ChangeKind.STALE else None
+    _is(runners.Change, Change(kind, _FULL if of_a_runner else None, stale).public())
 
 
 @pytest.mark.parametrize("status", RunnerStatus)

@@ -260,3 +260,40 @@ async def test_whoever_waits_for_the_list_is_told_when_it_is_closed(tmp_path: Pa
             await waiting
         with pytest.raises(ClusterUnreachable, match="closed"):
             await reflector.synced()
+
+
+async def test_a_cluster_that_falls_silent_is_noticed_though_the_watch_does_not_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_QUIET", 0.0)
+    monkeypatch.setattr(module, "_ANSWERED_WITHIN", 0.2)
+    there = asyncio.Event()
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if request.path == "/version":
+            asked.append(request.path)
+            await there.wait()
+            # Who may not know it has been answered, too.
+            return status(403, "Forbidden")
+        watch = Watch(request)
+        await listing(watch, pod("runner-1", 5), version=10)
+        return await watch.stay()
+
+    async with client_of(handler, tmp_path) as client:
+        reflector = Reflector(client, "pods", "app=x")
+        try:
+            await reflector.synced()
+            answered_at = reflector.answered_at
+            for _ in range(10):
+                reflector.probe_soon()
+            await until(lambda: reflector.trouble is not None, "the silence to be noticed")
+            assert (len(asked), reflector.answered_at) == (1, answered_at)
+            assert names(reflector) == ["runner-1"]
+
+            there.set()
+            reflector.probe_soon()
+            await until(lambda: reflector.trouble is None, "the answer")
+            assert reflector.answered_at > answered_at
+        finally:
+            await reflector.close()
