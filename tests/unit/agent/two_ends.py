@@ -435,7 +435,8 @@ class TwoEnds:
 
     def settle(self) -> None:
         """Let everything arrive that is under way or said in answer."""
-        for _ in range(10_000):
+        # With a window of one byte, what was written and comes back as an echo is two rounds a byte.
+        for _ in range(100_000):
             for side in SIDES:
                 self.pull(side, 1 << 20)
             if not any(wire.has_for(side) for wire in self.wires for side in SIDES):
