@@ -9,14 +9,21 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.layout import Layout
 from tests.cluster.locks import Use
-from tests.support.cluster import Cluster, require_cluster
+from tests.support.backends import (
+    backend,
+    choose,
+    cluster,
+    cluster_use,
+    namespace,
+    parametrize,
+    shared,
+)
+from tests.support.cluster import Cluster
 from tests.support.cutter import Cutter
 from tests.support.kernels import StartedKernel
 from tests.support.kernelspecs import KernelSpecs
@@ -37,91 +44,24 @@ _FOREIGN = ("GRA_", "JUPYTER_", "JPY_", "KUBE", "RUNNER_IMAGE")
 _OF_THE_TESTS = "GRA_TEST_"
 
 
+# pytest takes fixtures from here.
+__all__ = ["backend", "cluster", "cluster_use", "namespace"]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    # By session, so that the tests of one backend come one after the other.
-    metafunc.parametrize("backend", ["local", "kubernetes"], indirect=True, scope="session")
+    parametrize(metafunc)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    # A kernel that is none of gra's has no runner.
-    chosen = "local" if config.getoption("--kernel") != "gra" else config.getoption("--backend")
-    others = [item for item in items if _is_of_here(item) and not _runs(item, chosen)]
-    config.hook.pytest_deselected(items=others)
-    items[:] = [item for item in items if item not in others]
-    for item in items:
-        if _is_of_here(item) and _backend_of(item) == "kubernetes":
-            # Bringing the cluster up may take minutes, and has bounds of its own.
-            bound = item.get_closest_marker("timeout") or pytest.mark.timeout().mark
-            only = {**bound.kwargs, "func_only": True}
-            item.add_marker(pytest.mark.timeout(*bound.args, **only), append=False)
-
-
-def _is_of_here(item: pytest.Item) -> bool:
-    return item.path.is_relative_to(Path(__file__).parent)
-
-
-def _backend_of(item: pytest.Item) -> str:
-    assert isinstance(item, pytest.Function)
-    backend: str = item.callspec.params["backend"]
-    return backend
-
-
-def _runs(item: pytest.Item, chosen: str) -> bool:
-    backend = _backend_of(item)
-    if backend == "local":
-        return chosen != "kubernetes"
-    if chosen == "local" or item.get_closest_marker("local_only"):
-        return False
-    return chosen == "kubernetes" or not item.get_closest_marker("same_with_pods")
-
-
-@pytest.fixture(scope="session")
-def backend(request: pytest.FixtureRequest) -> str:
-    """What the runners of the test are: ``local`` or ``kubernetes``."""
-    name: str = request.param
-    return name
-
-
-@pytest.fixture(scope="session")
-def _use() -> Iterator[Use]:
-    with Use(Layout.of_user()) as use:
-        yield use
-
-
-@contextmanager
-def _shared(use: Use) -> Iterator[None]:
-    """Tests of other runs that stop parts of the cluster wait while the block runs."""
-    use.shared()
-    try:
-        yield
-    finally:
-        use.end()
-
-
-@pytest.fixture(scope="session")
-def cluster(_use: Use) -> Iterator[Cluster]:
-    """The cluster.  It stays up; the namespaces that tests made are gone at the end."""
-    found = require_cluster()
-    yield found
-    with _shared(_use):
-        found.wait_for_namespaces()
-
-
-@pytest.fixture(scope="session")
-def namespace(cluster: Cluster, _use: Use) -> Iterator[str]:
-    """A namespace of this test run's own, of Pod Security ``restricted``."""
-    with ExitStack() as stack:
-        with _shared(_use):
-            name = stack.enter_context(cluster.namespace("gra-runners"))
-        yield name
-        with _shared(_use):
-            stack.close()
+    choose(config, items, Path(__file__).parent)
 
 
 @pytest.fixture
-def pods(places: Places, cluster: Cluster, namespace: str, _use: Use) -> Iterator[PodRunners]:
+def pods(
+    places: Places, cluster: Cluster, namespace: str, cluster_use: Use
+) -> Iterator[PodRunners]:
     """The test's pods, and nobody stops a part of the cluster meanwhile."""
-    with _shared(_use):
+    with shared(cluster_use):
         yield PodRunners(places, cluster, namespace)
 
 
