@@ -60,21 +60,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in others]
 
 
-class _OneStopsParts(LoadScopeScheduling):
-    """Of several workers, one does all tests that stop parts of the cluster.
+class _Together(LoadScopeScheduling):
+    """Of several workers, one does all tests that stop parts of the cluster, one all in a browser.
 
-    Meanwhile the others do what needs no cluster.  It is known by the module: the marker that
-    pytest-xdist has for this (``xdist_group``) does nothing with pytest 9.2.
+    While parts are stopped the others do what needs no cluster; and a machine has cores for one
+    browser.  Both are known by the module: the marker that pytest-xdist has for this
+    (``xdist_group``) does nothing with pytest 9.2.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
+        if module.startswith("tests/browser/"):
+            return "browser"
         return "parts of the cluster" if module in _STOP_PARTS else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _OneStopsParts:
-    return _OneStopsParts(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _Together:
+    return _Together(config, log)
 
 
 def _stops_parts(item: pytest.Item) -> bool:

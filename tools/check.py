@@ -71,7 +71,10 @@ LINT = (
 _CLUSTER = ("python", "-m", "tests.cluster")
 # Completion is tried in each.
 _SHELLS = ("zsh", "fish")
+_BROWSER = "chromium"
 SHELLS = Step("shells", ("tools/apt-install.sh", "Tests need shells.", *_SHELLS))
+BROWSER = Step("browser", ("tools/apt-install.sh", "Tests need a browser.", _BROWSER))
+FRONT_END = Step("front end", ("python", "-m", "tools.frontend", "build"))
 CLUSTER_UP = Step("cluster", (*_CLUSTER, "up", "--if-possible"))
 CLUSTER_DOWN = Step("cluster down", (*_CLUSTER, "down"))
 CLUSTER_STATUS = Step("cluster status", (*_CLUSTER, "status"))
@@ -85,8 +88,13 @@ def steps(what: str, pytest_arguments: list[str]) -> tuple[Step, ...]:
     workers = str((os.cpu_count() or 1) + 1)
     test = Step("pytest", ("pytest", "--numprocesses", workers, *pytest_arguments))
     soak = Step("pytest (soak)", ("pytest", "-m", "soak", *pytest_arguments))
-    shells = () if all(map(shutil.which, _SHELLS)) or not _may_install() else (SHELLS,)
-    return {"lint": LINT, "soak": (soak,), "all": (*LINT, *shells, CLUSTER_UP, test)}[what]
+    wanted = {SHELLS: _SHELLS, BROWSER: (_BROWSER,)}
+    missing = tuple(
+        step for step, programs in wanted.items() if not all(map(shutil.which, programs))
+    )
+    installed = missing if _may_install() else ()
+    everything = (*LINT, *installed, FRONT_END, CLUSTER_UP, test)
+    return {"lint": LINT, "soak": (soak,), "all": everything}[what]
 
 
 def _may_install() -> bool:
