@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import socket
 from collections.abc import Mapping
 
 
@@ -21,3 +22,8 @@ def this_owner(environ: Mapping[str, str], configured: str | None = None) -> str
     except (KeyError, OSError):
         # A uid without a name, as containers have.
         return str(os.getuid())
+
+
+def this_client(environ: Mapping[str, str]) -> str:
+    """Who is said to have deleted a runner: ``ada@vm``."""
+    return f"{this_owner(environ)}@{socket.gethostname()}"

@@ -36,6 +36,7 @@ from .tunnel.thread import Lease
 
 if TYPE_CHECKING:
     from .server.events import Emitter
+    from .server.removal import Removal
 
 T = TypeVar("T")
 
@@ -89,6 +90,7 @@ class GraProvisioner(KernelProvisionerBase):
         self._unreachable = False
         # Where there is a Jupyter server.
         self._emitter: Emitter | None = None
+        self._removal: Removal | None = None
 
     # -- KernelProvisionerBase --------------------------------------------------------------
 
@@ -174,7 +176,13 @@ class GraProvisioner(KernelProvisionerBase):
         if not self._has_process or self._kernel is None:
             return 0
         end = self._kernel.exit
-        return None if end is None else end.code
+        if end is None:
+            return None
+        removal = self._removal
+        if end.by_deletion and removal is not None and not removal.under_way:
+            # The restarter would start another one.
+            return None
+        return end.code
 
     async def wait(self) -> int | None:
         """Wait until the kernel has ended."""
@@ -349,6 +357,8 @@ class GraProvisioner(KernelProvisionerBase):
             self.log.warning("%s: %s", runner or "the runner", end.obituary.text)
             if self._emitter is not None:
                 self._emitter.died(runner, end)
+            if self._removal is not None and end.by_deletion:
+                self._removal.begin()
 
     # -- inside -----------------------------------------------------------------------------
 
@@ -376,7 +386,9 @@ class GraProvisioner(KernelProvisionerBase):
         if event_logger is None:
             return None
         from .server.events import Emitter, Subject
+        from .server.removal import Removal
 
+        self._removal = Removal.of(self.parent)
         kernel_name = getattr(self.parent, "kernel_name", "")
         notebook = (env or {}).get("JPY_SESSION_NAME", "")
         return Emitter(event_logger, Subject(self.kernel_id or "", kernel_name, notebook))

@@ -2,3 +2,6 @@
 
 Standard library only, Python 3.8 or later, because it runs in whatever image a user names.
 """
+
+#: The file in a local runner's own folder that says who is deleting it.
+DELETION_NOTE = "deleted"

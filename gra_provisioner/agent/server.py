@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Any, Awaitable, Callable, Dict, List, NamedTuple, Optional, Set
 
-from . import params, wire
+from . import DELETION_NOTE, params, wire
 from .buffer import SendBuffer, SpillFile
 from .control import ControlHandler
 from .exec import ExecProcess
@@ -28,6 +28,7 @@ from .usage import UsageReader
 _PYTHON = ".".join(map(str, sys.version_info[:3]))
 # A peer that has connected must greet within this many seconds.
 _GREET_WITHIN = 10.0
+_LONGEST_NOTE = 300
 # What may wait for a client on a channel other than iopub, which has the configured bound.
 _SMALL_SPILL = 16 << 20
 _LONGEST_ID = 64
@@ -495,6 +496,15 @@ class _Refused:
         """Nothing was written."""
 
 
+def _terminated(agent: Agent, directory: str, signal_name: str) -> None:
+    """End because of a signal.  Whoever deletes a local runner leaves a note of it before."""
+    try:
+        with open(os.path.join(directory, DELETION_NOTE), encoding="utf-8") as file:
+            agent.end(f"Deleted: {file.read(_LONGEST_NOTE)}")
+    except (OSError, UnicodeDecodeError):
+        agent.end(f"Terminated: the agent got {signal_name}")
+
+
 async def serve(
     settings: Settings,
     log: Log,
@@ -506,7 +516,7 @@ async def serve(
     agent = Agent(settings, log, loop)
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         name = signal.Signals(signum).name
-        loop.add_signal_handler(signum, agent.end, f"Terminated: the agent got {name}")
+        loop.add_signal_handler(signum, _terminated, agent, settings.directory, name)
     server = await listen(agent.link)
     on_ready()
     log.line(f"agent ready, pid {os.getpid()}, Python {_PYTHON}")

@@ -9,6 +9,7 @@ known of one is in its folder ``runners/runner-N``, which only the user may ente
     kernel.json   the kernel's connection file inside the runner
     kernel.pid    the kernel's process
     ended.json    why the agent ended, once it has
+    deleted       who is deleting it
 
 Making the folder is the lock on its number.  A process is known by pid and start time, so that
 neither a pid used again nor a reboot is taken for a runner.
@@ -36,6 +37,7 @@ from typing import Any
 from .. import agent as agent_package
 from ..errors import RunnerEnded, RunnerNotFound, RunnerStartError, StateFolderError, Unreachable
 from ..logs import LogLine, LogQuery
+from ..owner import this_client
 from ..runner import (
     Change,
     ChangeKind,
@@ -209,6 +211,10 @@ class LocalBackend:
         if record is None or record["uid"] != runner.uid:
             return
         pid, known = record["agent_pid"], record["agent_identity"]
+        # Read by the agent, which tells its clients.  Without it, only who did it is not known.
+        with contextlib.suppress(OSError):
+            note = f"{runner.name} was deleted by {this_client(self._environ)}"
+            (folder / agent_package.DELETION_NOTE).write_text(note, encoding="utf-8")
         if pid is not None and process.end(pid, known, signal.SIGTERM):
             await _gone(pid, known, grace)
         self._end_now(folder, record)
@@ -406,6 +412,8 @@ class LocalBackend:
             return RunnerNotFound(
                 f"The runner {runner.name} does not exist any more.",
                 hint="It was deleted. A kernel of it gets a new runner when it is restarted.",
+                # Nobody but gra removes its folder.
+                details={"reason": "Deleted"},
             )
         now = self._runner(record, self._folder / runner.name)
         if now.status in (RunnerStatus.ENDED, RunnerStatus.LOST):

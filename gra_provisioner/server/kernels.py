@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,10 +22,13 @@ from ..kernelspecs import InstalledKernelSpec, installed
 from ..profiles import Config, resolve
 from ..runner import Runner
 from .calls import Call, Reply, Server, Setting, encoded
-from .runners import BODY
+from .runners import BODY, end_runner
 
 # Of the kernelspecs that the wheel brings, the one that leaves the profile to the configuration.
 _GENERAL = "gra"
+# After the end of a kernel's runner, in seconds: how long the kernel's clients may take to be told.
+_TOLD_WITHIN = 15.0
+_LOOK_EVERY = 0.05
 
 
 async def start_kernel(server: Server, call: Call) -> Reply:
@@ -93,6 +97,21 @@ def kernelspec_for(
     )
 
 
+async def delete_runner(server: Server, call: Call) -> Reply:
+    """``DELETE runners/{name}``: with it a kernel of this server's that is there."""
+    runner = await server.background.run(lambda setting: end_runner(setting, call))
+    kernels = server.kernels
+    ids = [id for id in kernels.list_kernel_ids() if _uid_of(kernels, id) == runner.uid]
+    deadline = time.monotonic() + _TOLD_WITHIN
+    for id in ids:
+        # Its provisioner sees to it, once the notebook's output says what has happened.  The
+        # server's list tells nobody of a change.
+        while id in kernels and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_EVERY)
+        await shut_down(kernels, id)
+    return Reply(204, None)
+
+
 async def shut_down(kernels: Any, id: str) -> None:
     """Shut a kernel down, if the server has it yet."""
     if id in kernels:
@@ -100,6 +119,11 @@ async def shut_down(kernels: Any, id: str) -> None:
 
 
 # -- inside -------------------------------------------------------------------------------------
+
+
+def _uid_of(kernels: Any, id: str) -> str:
+    runner: Runner | None = getattr(kernels.get_kernel(id).provisioner, "runner", None)
+    return "" if runner is None else runner.uid
 
 
 def _profile_of(spec: InstalledKernelSpec, config: Config) -> str:

@@ -33,11 +33,10 @@ from .calls import (
     encoded,
 )
 from .executions import execute, stream_execution
-from .kernels import start_kernel
+from .kernels import delete_runner, start_kernel
 from .logs import follow_log, follow_logs, read_log, read_logs
 from .runners import (
     create_runner,
-    delete_runner,
     get_runner,
     list_runners,
     watch_runners,
@@ -146,8 +145,9 @@ OPERATIONS: tuple[Operation, ...] = (
         right="write",
         summary="End a runner",
         description="Ends a runner, its kernel and its commands, and removes what it left. The "
-        "answer comes when it is gone. It is not taken back when the client goes away.",
-        does=Answered(delete_runner, to_the_end=True),
+        "answer comes when it is gone, and with it a kernel of this server's that was in it. It is "
+        "not taken back when the client goes away.",
+        does=OnServer(delete_runner, to_the_end=True),
         query=DeleteQuery,
         answers={204: Answer("It is gone.")},
         errors=(404,),

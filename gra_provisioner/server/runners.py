@@ -145,13 +145,13 @@ async def create_runner(setting: Setting, call: Call) -> Reply:
     return _made(setting, call, 201, runner, progress)
 
 
-async def delete_runner(setting: Setting, call: Call) -> Reply:
-    """``DELETE runners/{name}``."""
+async def end_runner(setting: Setting, call: Call) -> Runner:
+    """End the runner that ``DELETE runners/{name}`` names, which is then gone."""
     query: DeleteQuery = call.query
     runner = await find(setting, call.names["name"])
     setting.access.check_used(runner)
     await setting.service.delete(runner, grace=0.0 if query.force else query.grace)
-    return Reply(204, None)
+    return runner
 
 
 def _document(setting: Setting, runner: Runner) -> dict[str, Any]:

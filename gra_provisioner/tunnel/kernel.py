@@ -26,6 +26,8 @@ _FLUSH_WITHIN = 30.0
 _READ_WITHIN = 2.0
 # The word of an agent that got a signal to end, and does not know whose.
 _TERMINATED = "Terminated"
+# Why a runner ended that was deleted by gra.
+_DELETED = "Deleted"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,11 @@ class KernelExit:
     requested: bool
     runner_gone: bool = False
     reason: str = ""
+
+    @property
+    def by_deletion(self) -> bool:
+        """Whether somebody has deleted the runner by means of gra, so that it was meant to end."""
+        return self.runner_gone and self.reason == _DELETED
 
 
 class RemoteKernel:

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-import websocket
 
 from gra_provisioner.server.events import KERNEL_DEATH, RUNNER_LAUNCH
 from tests.support.cells import TIMEOUT
 from tests.support.cli import gra
+from tests.support.jupyter_events import subscribed
 from tests.support.kernelspecs import IPYKERNEL_ARGV, KernelSpecs
 from tests.support.places import Places
 from tests.support.runners import Runners
 from tests.support.server import JupyterServer, jupyter_server
-from tests.support.waiting import WaitTimeout
 
 pytestmark = pytest.mark.gra_only
 
 REPOSITORY = Path(__file__).parents[2]
-
-_SLICE = 0.5
 
 # A kernel that starts once a file is there.
 _WAITS = """
@@ -35,51 +28,6 @@ import os, pathlib, sys, time
 while not pathlib.Path(sys.argv[1]).exists(): time.sleep(0.02)
 os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
-
-
-class Events:
-    """A page's subscription.  Yields gra's events, in order."""
-
-    def __init__(self, server: JupyterServer) -> None:
-        url = server.url.replace("http", "ws", 1)
-        self._connection = websocket.create_connection(
-            f"{url}api/events/subscribe",
-            header=[f"Authorization: token {server.token}"],
-            timeout=TIMEOUT,
-        )
-
-    def next(self, schema: str) -> dict[str, Any]:
-        """The next event of this schema."""
-        deadline = time.monotonic() + TIMEOUT
-        while time.monotonic() < deadline:
-            # Each ping of the server's would begin a longer timeout anew.
-            self._connection.settimeout(_SLICE)
-            try:
-                event: dict[str, Any] = json.loads(self._connection.recv())
-            except websocket.WebSocketTimeoutException:
-                continue
-            if event["schema_id"] == schema:
-                return event
-        raise WaitTimeout(f"an event {schema}", TIMEOUT)
-
-    def launch(self) -> list[dict[str, Any]]:
-        """The events of one launch, to its end."""
-        events = [self.next(RUNNER_LAUNCH)]
-        while events[-1]["state"] == "launching":
-            events.append(self.next(RUNNER_LAUNCH))
-        return events
-
-    def close(self) -> None:
-        self._connection.close()
-
-
-@contextmanager
-def _subscribed(server: JupyterServer) -> Iterator[Events]:
-    events = Events(server)
-    try:
-        yield events
-    finally:
-        events.close()
 
 
 @pytest.fixture
@@ -96,7 +44,7 @@ def test_phases_arrive_while_the_kernel_is_being_started(
     argv = ["python", "-c", _WAITS, str(runners.work / "go-on"), *IPYKERNEL_ARGV[1:]]
     kernelspecs.write("patient", kernel_argv=argv)
 
-    with _subscribed(server) as events, ThreadPoolExecutor(1) as page:
+    with subscribed(server) as events, ThreadPoolExecutor(1) as page:
         started = page.submit(server.start_session, "patient", "work/penguins.ipynb")
         launch = [events.next(RUNNER_LAUNCH)]
         while launch[-1]["phase"] != "kernel":
@@ -124,7 +72,7 @@ def test_a_failed_launch_is_an_event_with_its_reason(
 ) -> None:
     kernelspecs.write("absent", kernel_argv=["no-such-kernel", "-f", "{connection_file}"])
 
-    with _subscribed(server) as events:
+    with subscribed(server) as events:
         answer = server.request("POST", "api/kernels", {"name": "absent"})
         assert answer.status_code == 500
         *_, end = events.launch()
@@ -142,7 +90,7 @@ def test_a_wrong_configuration_is_an_event_too(
 ) -> None:
     kernelspecs.write("unknown", config={"profile": "smal"})
 
-    with _subscribed(server) as events:
+    with subscribed(server) as events:
         assert server.request("POST", "api/kernels", {"name": "unknown"}).status_code == 500
         (end,) = events.launch()
 
@@ -153,7 +101,7 @@ def test_a_wrong_configuration_is_an_event_too(
 def test_a_death_and_the_restart_after_it_are_events(
     server: JupyterServer, kernel_name: str
 ) -> None:
-    with _subscribed(server) as events:
+    with subscribed(server) as events:
         kernel = server.start_session(kernel_name)
         assert events.launch()[-1]["state"] == "ready"
 
@@ -169,26 +117,22 @@ def test_a_death_and_the_restart_after_it_are_events(
     assert [event["phase"] for event in restarted] == ["kernel", "ready", "ready"]
 
 
-def test_the_end_of_a_kernels_runner_is_an_event(
-    server: JupyterServer, runners: Runners, kernel_name: str
-) -> None:
-    with _subscribed(server) as events:
+def test_the_end_of_a_kernels_runner_is_an_event(server: JupyterServer, kernel_name: str) -> None:
+    with subscribed(server) as events:
         server.start_session(kernel_name)
         events.launch()
 
         assert gra("delete", "runner-1").returncode == 0
         death = events.next(KERNEL_DEATH)
-        assert events.launch()[-1]["state"] == "ready"
 
     assert (death["runner"], death["runner_gone"]) == ("runner-1", True)
-    # A cluster knows more than what the agent was told by a signal.
-    assert death["reason"] == ("Terminated" if runners.backend == "local" else "Deleted")
+    assert death["reason"] == "Deleted"
     assert "has ended" in death["message"]
 
 
 @pytest.mark.same_with_pods("the provisioner knows what it was asked for")
 def test_a_shutdown_is_no_death(server: JupyterServer, kernel_name: str) -> None:
-    with _subscribed(server) as events:
+    with subscribed(server) as events:
         kernel = server.start_session(kernel_name)
         server.request("DELETE", f"api/kernels/{kernel.kernel_id}")
         kernel = server.start_session(kernel_name)

@@ -110,6 +110,10 @@ class PodRunners(Runners):
     def _kubectl(self, *words: str) -> str:
         return self._cluster.kubectl("--namespace", self.namespace, *words)
 
+    def delete_outside_gra(self, name: str) -> None:
+        """Have a pod deleted by somebody who does not know gra."""
+        self._kubectl("delete", "pod", name, "--wait=false")
+
     # -- inside of one ----------------------------------------------------------------------
 
     @property

@@ -6,12 +6,11 @@ import asyncio
 import contextlib
 import logging
 import os
-import socket
 from collections.abc import Mapping
 from typing import Any
 
 from ...errors import ClusterRefused, GraError
-from ...owner import this_owner
+from ...owner import this_client
 from ...runner import Runner
 from .cluster import Cluster
 from .deaths import node_trouble
@@ -35,7 +34,7 @@ async def delete_pod(cluster: Cluster, name: str, uid: str, grace: float) -> Non
 
     A pod that is gone or another is let be.
     """
-    note = {"metadata": {"uid": uid, "annotations": {DELETED_BY: _this_process()}}}
+    note = {"metadata": {"uid": uid, "annotations": {DELETED_BY: this_client(os.environ)}}}
     if not deleting(cluster.pods.by_uid(name, uid)):
         with contextlib.suppress(ClusterRefused):
             # Without the right to patch, only the explanation is lost.
@@ -134,7 +133,3 @@ def start_timeout(pod: Mapping[str, Any]) -> float:
     except ValueError:
         # Not gra's word.
         return 0.0
-
-
-def _this_process() -> str:
-    return f"{this_owner(os.environ)}@{socket.gethostname()}"
