@@ -1,5 +1,6 @@
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
+import { type ISignal, Signal } from '@lumino/signaling';
 
 import { ApiError, NO_API, SERVER_AWAY, isErrorDocument } from './errors';
 import { readEvents, type ServerEvent } from './sse';
@@ -12,7 +13,9 @@ import type {
   Profile,
   Ready,
   Runner,
-  RunnerList
+  RunnerList,
+  StartKernelRequest,
+  StartedKernel
 } from './types';
 
 /** Below the server's base URL. */
@@ -60,7 +63,18 @@ export class Client {
     });
   }
 
+  /** Start a kernel of this Jupyter server on a runner that is made for it. */
+  async startKernel(body: StartKernelRequest): Promise<StartedKernel> {
+    return await this.json<StartedKernel>('kernels', { method: 'POST', body });
+  }
+
+  /** Emitted with a runner's name before it is asked to end: that is no accident then. */
+  get deleting(): ISignal<this, string> {
+    return this._deleting;
+  }
+
   async delete(name: string): Promise<void> {
+    this._deleting.emit(name);
     await this.request(`runners/${name}`, { method: 'DELETE' });
   }
 
@@ -128,6 +142,9 @@ export class Client {
       URLExt.join(this.settings.baseUrl, ROOT, path) + queryOf(asked.query);
     const init: RequestInit = {
       method: asked.method ?? 'GET',
+      // With Lab's own (no-store) the time is added to the query, where the API takes only what it
+      // knows.
+      cache: 'no-cache',
       ...(asked.signal && { signal: asked.signal }),
       ...(asked.body !== undefined && { body: JSON.stringify(asked.body) })
     };
@@ -148,6 +165,8 @@ export class Client {
     }
     return response;
   }
+
+  private readonly _deleting = new Signal<this, string>(this);
 }
 
 /** The query of a URL, with its question mark; a list is given value by value. */

@@ -38,7 +38,7 @@ export interface paths {
         };
         /**
          * Watch runners
-         * @description First all runners that match the query, each as added, then synced, then what becomes of them as it happens. A runner that does not match any more is told as deleted, as it was last. Who connects again is told everything again.
+         * @description First all runners that match the query, each as added, then synced, then what becomes of them as it happens. A runner that does not match any more is told as deleted, as it was last. stale, first of all or later, says that the cluster cannot be asked: what is told is as it was, until fresh. Who connects again is told everything again.
          */
         get: operations["watchRunners"];
         put?: never;
@@ -502,6 +502,11 @@ export interface components {
             stderr: components["schemas"]["TextOutput"] | components["schemas"]["BinaryOutput"];
         };
         /**
+         * Fresh
+         * @description What is told of runners is not old any more.
+         */
+        Fresh: Record<string, never>;
+        /**
          * Health
          * @description The extension is loaded and answers.
          */
@@ -754,6 +759,8 @@ export interface components {
              * @enum {string}
              */
             other_owners: "hidden" | "visible" | "managed";
+            /** @description Why the list is old. Null: it is not. Of a list that is, the status of each runner is unknown. */
+            stale: components["schemas"]["Stale"] | null;
         };
         /**
          * RunnerResources
@@ -890,6 +897,20 @@ export interface components {
             mine: boolean;
             /** @description Why this backend was chosen. */
             backend_reason: string;
+        };
+        /**
+         * Stale
+         * @description The cluster cannot be asked: what is told of runners is as it was.
+         */
+        Stale: {
+            /** @description When the cluster last gave word, in seconds since the epoch (UTC). */
+            since: number;
+            /** @description Why it cannot be asked, for programs. */
+            reason: string;
+            /** @description The same in sentences. */
+            message: string;
+            /** @description What can be done about it. */
+            hint: string;
         };
         /**
          * StartKernel
@@ -1228,6 +1249,16 @@ export interface operations {
                     } | {
                         /** @constant */
                         event: "synced";
+                        data: string;
+                        id?: string;
+                    } | {
+                        /** @constant */
+                        event: "stale";
+                        data: string;
+                        id?: string;
+                    } | {
+                        /** @constant */
+                        event: "fresh";
                         data: string;
                         id?: string;
                     } | {

@@ -15,6 +15,8 @@ export type Profile = Schemas['Profile'];
 export type ProfileSettings = Schemas['ProfileSettings'];
 export type LogLine = Schemas['LogLine'];
 export type Ready = Schemas['Ready'];
+export type StartKernelRequest = Schemas['StartKernel'];
+export type StartedKernel = Schemas['StartedKernel'];
 export type ErrorDocument = Schemas['Error'];
 
 type Body<T> = T extends {

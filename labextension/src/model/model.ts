@@ -167,14 +167,15 @@ export class RunnerModel implements IRunnerModel, IDisposable {
   /** Follow the stream, begun again whenever it ends, until it is given up. */
   private async follow(signal: AbortSignal): Promise<void> {
     let wait = RETRIED_AFTER;
-    while (!signal.aborted) {
+    const isGivenUp = (): boolean => signal.aborted;
+    while (!isGivenUp()) {
       try {
         await this.readStream(signal, () => {
           wait = RETRIED_AFTER;
         });
         this.setConnection('connecting', null);
       } catch (error) {
-        if (signal.aborted) {
+        if (isGivenUp()) {
           return;
         }
         if (!(error instanceof ApiError)) {

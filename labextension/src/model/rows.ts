@@ -186,7 +186,8 @@ export function rowsOf(
         members.sort(
           (one, other) =>
             direction *
-            (compare(one, other) || numberOf(one.runner) - numberOf(other.runner))
+            (compare(one, other) ||
+              numberOf(one.runner) - numberOf(other.runner))
         );
         for (const member of members) {
           rows.push(member);

@@ -137,11 +137,7 @@ function merged(before: Runner, latest: Runner): Runner {
     latest.kernel !== 'unknown' ||
     latest.clients !== null ||
     latest.usage.memory !== null;
-  if (
-    inspected ||
-    latest.status !== 'running' ||
-    before.status !== 'running'
-  ) {
+  if (inspected || latest.status !== 'running' || before.status !== 'running') {
     return latest;
   }
   // A death that was told by the runner itself.

@@ -31,14 +31,40 @@ export function Filters(props: {
   };
   return (
     <div className="gra-Filters" role="search" aria-label={trans.__('Runners')}>
-      <input
-        className="jp-mod-styled gra-Filters-search"
-        type="search"
-        value={view.search}
-        placeholder={trans.__('Search runners')}
-        aria-label={trans.__('Search runners')}
-        onChange={event => state.setView({ search: event.target.value })}
-      />
+      <div className="gra-Filters-row">
+        <input
+          className="jp-mod-styled gra-Filters-search"
+          type="search"
+          value={view.search}
+          placeholder={trans.__('Search runners')}
+          aria-label={trans.__('Search runners')}
+          onChange={event => state.setView({ search: event.target.value })}
+        />
+        <select
+          className="jp-mod-styled gra-Filters-sort"
+          value={view.sort}
+          title={trans.__('Sort by')}
+          aria-label={trans.__('Sort by')}
+          onChange={event =>
+            state.setView({ sort: event.target.value as SortKey })
+          }
+        >
+          {SORT_KEYS.map(key => (
+            <option key={key} value={key}>
+              {sortNames[key]}
+            </option>
+          ))}
+        </select>
+        <button
+          className="gra-Chip"
+          aria-pressed={view.reversed}
+          title={trans.__('The other way round')}
+          aria-label={trans.__('The other way round')}
+          onClick={() => state.setView({ reversed: !view.reversed })}
+        >
+          {view.reversed ? '↑' : '↓'}
+        </button>
+      </div>
       <div className="gra-Filters-row">
         {GROUPS.filter(
           group => (counts.get(group) ?? 0) > 0 || view.groups.has(group)
@@ -62,31 +88,6 @@ export function Filters(props: {
             {trans.__('Others')}
           </button>
         )}
-        <label className="gra-Filters-sort">
-          <span>{trans.__('Sort by')}</span>
-          <select
-            className="jp-mod-styled"
-            value={view.sort}
-            onChange={event =>
-              state.setView({ sort: event.target.value as SortKey })
-            }
-          >
-            {SORT_KEYS.map(key => (
-              <option key={key} value={key}>
-                {sortNames[key]}
-              </option>
-            ))}
-          </select>
-          <button
-            className="gra-Chip"
-            aria-pressed={view.reversed}
-            title={trans.__('The other way round')}
-            aria-label={trans.__('The other way round')}
-            onClick={() => state.setView({ reversed: !view.reversed })}
-          >
-            {view.reversed ? '↑' : '↓'}
-          </button>
-        </label>
       </div>
     </div>
   );

@@ -3,7 +3,7 @@ import { useVirtualizer } from '@tanstack/react-virtual';
 import React from 'react';
 
 import type { Runner } from '../api/types';
-import type { Row, RunnerRow } from '../model/rows';
+import type { Row } from '../model/rows';
 import type { Sample } from '../model/store';
 import { GroupHeading, type IRowActions, RunnerCells, rowId } from './row';
 import type { PanelState } from './state';
@@ -42,7 +42,7 @@ export function RunnerList(props: {
   const shown = items
     .map(item => rows[item.index])
     .filter(row => row?.kind === 'runner')
-    .map(row => (row as RunnerRow).runner.name)
+    .map(row => row.runner.name)
     .join(' ');
   const { onShown } = props;
   React.useEffect(() => {
@@ -86,17 +86,23 @@ export function RunnerList(props: {
     const page = Math.max(1, items.length - 2 * OVERSCAN);
     switch (event.key) {
       case 'ArrowDown':
-        return move(at + 1, event);
+        move(at + 1, event);
+        return;
       case 'ArrowUp':
-        return move(at < 0 ? 0 : at - 1, event);
+        move(at - 1, event);
+        return;
       case 'PageDown':
-        return move(at + page, event);
+        move(at + page, event);
+        return;
       case 'PageUp':
-        return move(at - page, event);
+        move(at - page, event);
+        return;
       case 'Home':
-        return move(0, event);
+        move(0, event);
+        return;
       case 'End':
-        return move(rows.length - 1, event);
+        move(rows.length - 1, event);
+        return;
       case 'ArrowLeft':
       case 'ArrowRight':
         if (
@@ -251,7 +257,9 @@ export function RunnerList(props: {
 /** The time as a row needs it: what is minutes old changes every minute. */
 function stepped(now: number, runner: Runner): number {
   const age = now - runner.created;
-  return age < 60 ? Math.floor(now) : runner.created + Math.floor(age / 60) * 60;
+  return age < 60
+    ? Math.floor(now)
+    : runner.created + Math.floor(age / 60) * 60;
 }
 
 /** The keys of the runners from one row to another. */

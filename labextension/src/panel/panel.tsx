@@ -32,7 +32,9 @@ export interface IPanelOptions {
 export class RunnersPanel extends Widget {
   constructor(options: IPanelOptions) {
     super();
-    const trans = (options.translator ?? nullTranslator).load('gra_provisioner');
+    const trans = (options.translator ?? nullTranslator).load(
+      'gra_provisioner'
+    );
     this.id = PANEL_ID;
     this.title.icon = runnerIcon;
     this.title.caption = trans.__('Runners');

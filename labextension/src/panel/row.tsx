@@ -9,6 +9,7 @@ import React from 'react';
 
 import type { Runner } from '../api/types';
 import { duration, sizes, stateName, statusName } from '../model/format';
+import { INTENDED, type Mark, markOf } from '../model/marks';
 import type { Document, GroupRow, RunnerRow } from '../model/rows';
 import type { Sample } from '../model/store';
 import { UsageMeters } from './usage';
@@ -106,7 +107,9 @@ export const RunnerCells = React.memo(function RunnerCells(props: {
           <div className="gra-Row-message">{runner.message}</div>
         )}
         {problem && (
-          <div className="gra-Row-problem">
+          <div
+            className={`gra-Row-problem ${INTENDED.has(runner.reason) ? 'gra-mod-intended' : ''}`}
+          >
             {runner.message || runner.reason}
             {runner.hint && (
               <span className="gra-Row-hint"> {runner.hint}</span>
@@ -184,28 +187,6 @@ function StateMark(props: {
       {SHAPES[mark]}
     </svg>
   );
-}
-
-type Mark = 'idle' | 'busy' | 'starting' | 'failed' | 'ended' | 'unknown';
-
-/** Which mark a runner gets. */
-export function markOf(runner: Runner): Mark {
-  switch (runner.status) {
-    case 'starting':
-      return runner.reason ? 'failed' : 'starting';
-    case 'ended':
-      return runner.reason ? 'failed' : 'ended';
-    case 'lost':
-      return 'failed';
-    case 'unknown':
-      return 'unknown';
-    case 'running':
-      return runner.kernel === 'busy'
-        ? 'busy'
-        : runner.kernel === 'dead'
-          ? 'failed'
-          : 'idle';
-  }
 }
 
 const SHAPES: Record<Mark, React.JSX.Element> = {

@@ -3,10 +3,8 @@ import React from 'react';
 
 import type { Runner } from '../api/types';
 import { processors, sizeOf, size } from '../model/format';
-import { HISTORY, type Sample } from '../model/store';
-
-const WIDTH = 40;
-const HEIGHT = 12;
+import { HEIGHT, WIDTH, sparklinePoints } from '../model/sparkline';
+import type { Sample } from '../model/store';
 
 interface IMeter {
   label: string;
@@ -60,7 +58,8 @@ export function UsageMeters(props: {
 function Meter(props: IMeter): React.JSX.Element {
   const { label, text, used, limit, history } = props;
   const share = limit ? Math.min(1, used / limit) : 0;
-  const level = share > 0.9 ? 'gra-mod-full' : share > 0.75 ? 'gra-mod-high' : '';
+  const level =
+    share > 0.9 ? 'gra-mod-full' : share > 0.75 ? 'gra-mod-high' : '';
   return (
     <span className="gra-Meter" title={`${label}: ${text}`}>
       <span className="gra-Meter-label" aria-hidden="true">
@@ -78,7 +77,9 @@ function Meter(props: IMeter): React.JSX.Element {
         >
           <span style={{ width: `${(share * 100).toFixed(1)}%` }} />
         </span>
-      ) : null}
+      ) : (
+        <span />
+      )}
       <Sparkline values={history} highest={limit ?? 0} />
       <span className="gra-Meter-text">{text}</span>
     </span>
@@ -100,25 +101,4 @@ function Sparkline(props: {
       <polyline points={sparklinePoints(props.values, props.highest)} />
     </svg>
   );
-}
-
-/**
- * The points of a line over the last looks, the newest at the right, as SVG has them.
- *
- * A line that never comes near the limit is drawn over a quarter of it, so that it is no flat one.
- */
-export function sparklinePoints(
-  values: readonly number[],
-  highest: number
-): string {
-  const top = Math.max(highest / 4, ...values, Number.MIN_VALUE);
-  const step = WIDTH / (HISTORY - 1);
-  const first = WIDTH - step * (values.length - 1);
-  return values
-    .map((value, index) => {
-      const x = first + step * index;
-      const y = HEIGHT - 1 - (HEIGHT - 2) * (value / top);
-      return `${x.toFixed(1)},${y.toFixed(1)}`;
-    })
-    .join(' ');
 }

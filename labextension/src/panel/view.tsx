@@ -39,7 +39,8 @@ export function RunnersView(props: {
     (runner: Runner) => model.samples(runner),
     [model]
   );
-  const isOld = model.isLoaded && (model.connection === 'away' || !!model.stale);
+  const isOld =
+    model.isLoaded && (model.connection === 'away' || !!model.stale);
   return (
     <div className="gra-Panel-body">
       {runners.size > 0 && (

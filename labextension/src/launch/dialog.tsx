@@ -1,0 +1,210 @@
+import {
+  ReactWidget,
+  showDialog,
+  Dialog,
+  Clipboard
+} from '@jupyterlab/apputils';
+import type { TranslationBundle } from '@jupyterlab/translation';
+import { LabIcon, checkIcon, copyIcon } from '@jupyterlab/ui-components';
+import * as React from 'react';
+
+import { ApiError } from '../api/errors';
+import type { Client } from '../api/client';
+import { phaseName } from '../model/format';
+import { type Details, asText, timeOf } from './details';
+import type { PhaseTime, PodEvent } from './events';
+import { seconds, subject } from './text';
+
+/** So many of the log's last lines are asked for. */
+const LINES = 50;
+
+/** Show all that is known of a start or an end; what is not is asked for. */
+export async function showDetails(
+  details: Details,
+  client: Client,
+  trans: TranslationBundle
+): Promise<void> {
+  await showDialog({
+    title: subject(details.runner, details.document, trans),
+    body: new DetailsBody(details, client, trans),
+    buttons: [Dialog.okButton({ label: trans.__('Close') })],
+    defaultButton: 0
+  });
+}
+
+class DetailsBody extends ReactWidget {
+  constructor(
+    private readonly details: Details,
+    private readonly client: Client,
+    private readonly trans: TranslationBundle
+  ) {
+    super();
+    this.addClass('gra-Details');
+  }
+
+  protected override render(): React.ReactElement {
+    return (
+      <All details={this.details} client={this.client} trans={this.trans} />
+    );
+  }
+}
+
+interface IAllProps {
+  details: Details;
+  client: Client;
+  trans: TranslationBundle;
+}
+
+function All({ details, client, trans }: IAllProps): React.ReactElement {
+  const [known, setKnown] = React.useState(details);
+  const [problem, setProblem] = React.useState('');
+  React.useEffect(() => {
+    const abort = new AbortController();
+    complete(details, client).then(
+      found => {
+        if (!abort.signal.aborted) {
+          setKnown(found);
+        }
+      },
+      (error: unknown) => {
+        if (!abort.signal.aborted) {
+          setProblem(error instanceof Error ? error.message : String(error));
+        }
+      }
+    );
+    return () => abort.abort();
+  }, [details, client]);
+
+  const { reason, message, hint, phases, events, log } = known;
+  return (
+    <>
+      {reason && <div className="gra-Details-reason">{reason}</div>}
+      {message && <p className="gra-Details-message">{message}</p>}
+      {hint && <p className="gra-Details-hint">{hint}</p>}
+      {phases.length > 0 && <Phases phases={phases} trans={trans} />}
+      {events && events.length > 0 && <Events events={events} trans={trans} />}
+      {log && log.length > 0 && (
+        <section>
+          <h3>{trans.__('Last lines of the log')}</h3>
+          <pre
+            className="gra-Details-log"
+            tabIndex={0}
+            aria-label={trans.__('Last lines of the log')}
+          >
+            {log.join('\n')}
+          </pre>
+        </section>
+      )}
+      {problem && <p className="gra-Details-hint">{problem}</p>}
+      <Copy text={() => asText(known, trans)} trans={trans} />
+    </>
+  );
+}
+
+function Phases(props: {
+  phases: readonly PhaseTime[];
+  trans: TranslationBundle;
+}): React.ReactElement {
+  const { phases, trans } = props;
+  return (
+    <section>
+      <h3>{trans.__('Where the time went')}</h3>
+      <table>
+        <tbody>
+          {phases.map((each, index) => (
+            <tr key={index}>
+              <th scope="row">{phaseName(each.phase, trans)}</th>
+              <td className="gra-Details-time">
+                {seconds(each.seconds, trans)}
+              </td>
+              <td>{each.message}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </section>
+  );
+}
+
+function Events(props: {
+  events: readonly PodEvent[];
+  trans: TranslationBundle;
+}): React.ReactElement {
+  const { events, trans } = props;
+  return (
+    <section>
+      <h3>{trans.__('What the cluster said')}</h3>
+      <table>
+        <tbody>
+          {events.map((event, index) => (
+            <tr key={index} data-type={event.type}>
+              <td className="gra-Details-time">{timeOf(event)}</td>
+              <th scope="row">
+                {event.reason}
+                {event.count > 1 && ` ×${event.count}`}
+              </th>
+              <td>{event.message}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </section>
+  );
+}
+
+function Copy(props: {
+  text: () => string;
+  trans: TranslationBundle;
+}): React.ReactElement {
+  const { text, trans } = props;
+  const [isCopied, setCopied] = React.useState(false);
+  return (
+    <button
+      type="button"
+      className="gra-Details-copy jp-Dialog-button jp-mod-styled jp-mod-reject"
+      onClick={() => {
+        Clipboard.copyToSystem(text());
+        setCopied(true);
+      }}
+    >
+      <LabIcon.resolveReact icon={isCopied ? checkIcon : copyIcon} tag="span" />
+      <span aria-live="polite">
+        {isCopied ? trans.__('Copied') : trans.__('Copy')}
+      </span>
+    </button>
+  );
+}
+
+/** Ask for what is not known.  Of a runner that is gone the server may know nothing any more. */
+async function complete(details: Details, client: Client): Promise<Details> {
+  const { runner, runnerUid } = details;
+  if (!runner) {
+    return details;
+  }
+  const [events, log] = await Promise.all([
+    details.events ??
+      orNothing(async () => {
+        const query = { uid: runnerUid || undefined };
+        const path = `runners/${runner}/events`;
+        return (await client.json<{ events: PodEvent[] }>(path, { query }))
+          .events;
+      }),
+    details.log ??
+      orNothing(async () =>
+        (await client.logs(runner, { tail: LINES })).map(line => line.text)
+      )
+  ]);
+  return { ...details, events, log };
+}
+
+async function orNothing<T>(ask: () => Promise<T>): Promise<T | null> {
+  try {
+    return await ask();
+  } catch (error) {
+    // It is gone (404), or there is no log (409).
+    if (error instanceof ApiError && [404, 409].includes(error.status)) {
+      return null;
+    }
+    throw error;
+  }
+}
