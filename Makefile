@@ -37,7 +37,7 @@ test: env  ## Run all checks and all tests; one that fails does not hide the nex
 	@$(BIN)/python -m tools.check all -- $(ARGS)
 
 .PHONY: lint
-lint: env  ## Run the static checks: ruff, mypy, import-linter
+lint: env  ## Run the static checks of Python and TypeScript, and jest
 	@$(BIN)/python -m tools.check lint
 
 .PHONY: soak
@@ -61,9 +61,10 @@ bench: env  ## Measure start, throughput, round trip and memory against the bars
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 .PHONY: format
-format: env  ## Format the code and repair what ruff can
+format: env  ## Format the code and repair what the linters can
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
+	@$(BIN)/python -m tools.frontend format
 
 .PHONY: schemas
 schemas: env  ## Write docs/schemas, and the REST API's types for the front end, anew
@@ -87,4 +88,6 @@ build: env  ## Build the wheel and the source distribution into dist
 .PHONY: clean
 clean:  ## Remove .venv, caches and everything built
 	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf labextension/{lib,node_modules,*.tsbuildinfo,.eslintcache,.stylelintcache,coverage}
+	@rm -rf gra_provisioner/labextension
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

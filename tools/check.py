@@ -25,6 +25,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import frontend
+
 ROOT = Path(__file__).parent.parent
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 # Where pytest notes what failed.
@@ -62,11 +64,13 @@ class Result:
         return "\n".join(lines)
 
 
+_FRONT_END = ("python", "-m", "tools.frontend")
 LINT = (
     Step("ruff check", ("ruff", "check", ".")),
     Step("ruff format", ("ruff", "format", "--check", ".")),
     Step("mypy", ("mypy",)),
     Step("import-linter", ("lint-imports", "--no-logo")),
+    *(Step(name, (*_FRONT_END, "check", name)) for name in frontend.CHECKS),
 )
 _CLUSTER = ("python", "-m", "tests.cluster")
 # Completion is tried in each.
@@ -74,7 +78,7 @@ _SHELLS = ("zsh", "fish")
 _BROWSER = "chromium"
 SHELLS = Step("shells", ("tools/apt-install.sh", "Tests need shells.", *_SHELLS))
 BROWSER = Step("browser", ("tools/apt-install.sh", "Tests need a browser.", _BROWSER))
-FRONT_END = Step("front end", ("python", "-m", "tools.frontend", "build"))
+FRONT_END = Step("front end", (*_FRONT_END, "build"))
 CLUSTER_UP = Step("cluster", (*_CLUSTER, "up", "--if-possible"))
 CLUSTER_DOWN = Step("cluster down", (*_CLUSTER, "down"))
 CLUSTER_STATUS = Step("cluster status", (*_CLUSTER, "status"))

@@ -57,6 +57,12 @@ def build() -> None:
             yarn.run(("jupyter-builder", "develop", "--overwrite", str(yarn.ROOT)))
 
 
+def tidy() -> None:
+    """Format the sources and repair what the linters can."""
+    install()
+    yarn.run(("jlpm", "lint"))
+
+
 def watch() -> None:
     """Build what is edited from now on, until Ctrl-C."""
     build()
@@ -90,7 +96,7 @@ def check_types() -> bool:
     """Whether the types in the tree are those of the REST API."""
     if holds(TYPES, types()):
         return True
-    print(f"{TYPES.relative_to(yarn.ROOT)} is not current: run make schemas")
+    print(f"{TYPES} is not current: run make schemas")
     return False
 
 
@@ -150,12 +156,19 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("install", help="make node_modules where it is not current")
     commands.add_parser("build", help="make what JupyterLab loads, where it is not current")
+    commands.add_parser("format", help="format the sources and repair what the linters can")
     commands.add_parser("watch", help="build what is edited, until Ctrl-C")
     commands.add_parser("types", help="write the REST API's types")
     checks = commands.add_parser("check", help="run checks")
     checks.add_argument("names", nargs="*", choices=[[], *CHECKS], metavar="|".join(CHECKS))
     arguments = parser.parse_args()
-    actions = {"install": install, "build": build, "watch": watch, "types": write_types}
+    actions = {
+        "install": install,
+        "build": build,
+        "format": tidy,
+        "watch": watch,
+        "types": write_types,
+    }
     try:
         if arguments.command in actions:
             actions[arguments.command]()
