@@ -1,11 +1,17 @@
 import type { JupyterFrontEndPlugin } from '@jupyterlab/application';
 
 import { launch } from './launch';
+import { logs } from './logs';
 import { panel } from './panel/plugin';
 import { runners } from './runners';
 
 export { IRunners } from './tokens';
 
-const plugins: JupyterFrontEndPlugin<unknown>[] = [runners, panel, launch];
+const plugins: JupyterFrontEndPlugin<unknown>[] = [
+  runners,
+  panel,
+  launch,
+  logs
+];
 
 export default plugins;
