@@ -4,6 +4,7 @@ import { launch } from './launch';
 import { logs } from './logs';
 import { panel } from './panel/plugin';
 import { runners } from './runners';
+import { terminal } from './terminal';
 
 export { IRunners } from './tokens';
 
@@ -11,7 +12,8 @@ const plugins: JupyterFrontEndPlugin<unknown>[] = [
   runners,
   panel,
   launch,
-  logs
+  logs,
+  terminal
 ];
 
 export default plugins;
