@@ -2,6 +2,7 @@ import type { JupyterFrontEndPlugin } from '@jupyterlab/application';
 
 import { launch } from './launch';
 import { logs } from './logs';
+import { badge } from './notebook';
 import { panel } from './panel/plugin';
 import { runners } from './runners';
 import { terminal } from './terminal';
@@ -13,7 +14,8 @@ const plugins: JupyterFrontEndPlugin<unknown>[] = [
   panel,
   launch,
   logs,
-  terminal
+  terminal,
+  badge
 ];
 
 export default plugins;
