@@ -5,6 +5,7 @@ import { logs } from './logs';
 import { badge } from './notebook';
 import { panel } from './panel/plugin';
 import { runners } from './runners';
+import { runningRunners } from './running';
 import { terminal } from './terminal';
 
 export { IRunners } from './tokens';
@@ -15,7 +16,8 @@ const plugins: JupyterFrontEndPlugin<unknown>[] = [
   launch,
   logs,
   terminal,
-  badge
+  badge,
+  runningRunners
 ];
 
 export default plugins;
