@@ -49,6 +49,12 @@ export function RunnerList(props: {
     onShown(shown ? shown.split(' ') : []);
   }, [shown, onShown]);
 
+  // Of other rows the first are of interest.
+  const { search, groups, sort, reversed } = state.view;
+  React.useEffect(() => {
+    scroller.current?.scrollTo({ top: 0 });
+  }, [search, groups, sort, reversed]);
+
   React.useEffect(() => {
     const reveal = (_: PanelState, uid: string): void => {
       const index = rows.findIndex(row => row.key === uid);

@@ -85,6 +85,12 @@ export const RunnerCells = React.memo(function RunnerCells(props: {
         <div className="gra-Row-line">
           <StateMark runner={runner} isDeleting={isDeleting} />
           <span className="gra-Row-name">{runner.name}</span>
+          <span className="gra-Row-state">{state}</span>
+          <span className="gra-Row-age" title={born(runner, trans)}>
+            {duration(now - runner.created, trans)}
+          </span>
+        </div>
+        <div className="gra-Row-line gra-Row-facts">
           {document && (
             <DocumentLink
               document={document}
@@ -92,12 +98,6 @@ export const RunnerCells = React.memo(function RunnerCells(props: {
               trans={trans}
             />
           )}
-          <span className="gra-Row-age" title={born(runner, trans)}>
-            {duration(now - runner.created, trans)}
-          </span>
-        </div>
-        <div className="gra-Row-line gra-Row-facts">
-          <span className="gra-Row-state">{state}</span>
           <span title={facts.join(' · ')}>{facts.join(' · ')}</span>
         </div>
         {!isDeleting && (
