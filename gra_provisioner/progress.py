@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -52,7 +52,8 @@ class LaunchEnd:
 
     ``state`` is ``ready``, ``failed`` or ``cancelled``, ``phase`` where it was then.  ``reason``,
     ``message`` and ``hint`` are those of the error that it failed with, else empty.  ``runner`` is
-    empty if it never got a name.
+    empty if it never got a name, ``runner_uid`` if that is not known.  ``events`` (see
+    :class:`~.runner.RunnerEvent`) and ``log``, lines, are what was known of a failure.
     """
 
     state: str
@@ -63,6 +64,9 @@ class LaunchEnd:
     reason: str = ""
     message: str = ""
     hint: str = ""
+    runner_uid: str = ""
+    events: Sequence[Mapping[str, Any]] = ()
+    log: Sequence[str] = ()
 
     @property
     def summary(self) -> str:
@@ -130,6 +134,8 @@ class LaunchProgress:
         # (phase, when it began, its last message), oldest first.
         self._phases: list[tuple[str, float, str]] = []
         self.runner = ""
+        # Set by whoever makes the runner.
+        self.runner_uid = ""
 
     def __call__(self, phase: str, message: str) -> None:
         """Take note of a phase and pass it on."""
@@ -190,6 +196,7 @@ class LaunchProgress:
     def _end(self, error: BaseException | None) -> LaunchEnd:
         reason = message = hint = ""
         state = READY_STATE
+        details = error.details if isinstance(error, GraError) else {}
         if isinstance(error, GraError):
             state, reason, message, hint = FAILED_STATE, error.code, error.message, error.hint
         elif isinstance(error, Exception):
@@ -200,5 +207,16 @@ class LaunchProgress:
             state = CANCELLED_STATE
         seconds = (self._clock() if self._ended is None else self._ended) - self._begun
         return LaunchEnd(
-            state, self.runner, self.phase, seconds, self.times(), reason, message, hint
+            state,
+            self.runner,
+            self.phase,
+            seconds,
+            self.times(),
+            reason,
+            message,
+            hint,
+            self.runner_uid or str(details.get("runner_uid") or ""),
+            details.get("events") or (),
+            # A kernel's last lines, where it was the kernel that did not start.
+            details.get("log") or details.get("stderr") or (),
         )

@@ -306,7 +306,9 @@ class GraProvisioner(KernelProvisionerBase):
             runner = self._runner = None
         if runner is None:
             runner = self._runner = await service.create(spec, labels, progress)
+            progress.runner_uid = runner.uid
             await service.connect(runner, kernel, starting=True)
+        progress.runner_uid = runner.uid
         await start_kernel(
             kernel, runner, spec, labels, env, self._cwd, progress, self.launch_timeout
         )
@@ -352,11 +354,12 @@ class GraProvisioner(KernelProvisionerBase):
         await self._end()
 
     def _on_exit(self, end: KernelExit) -> None:
-        runner = self._runner.name if self._runner is not None else ""
+        runner = self._runner
         if not end.requested:
-            self.log.warning("%s: %s", runner or "the runner", end.obituary.text)
+            name = runner.name if runner is not None else ""
+            self.log.warning("%s: %s", name or "the runner", end.obituary.text)
             if self._emitter is not None:
-                self._emitter.died(runner, end)
+                self._emitter.died(name, end, runner.uid if runner is not None else "")
             if self._removal is not None and end.by_deletion:
                 self._removal.begin()
 
@@ -391,7 +394,8 @@ class GraProvisioner(KernelProvisionerBase):
         self._removal = Removal.of(self.parent)
         kernel_name = getattr(self.parent, "kernel_name", "")
         notebook = (env or {}).get("JPY_SESSION_NAME", "")
-        return Emitter(event_logger, Subject(self.kernel_id or "", kernel_name, notebook))
+        profile = self._spec.profile if self._spec is not None else ""
+        return Emitter(event_logger, Subject(self.kernel_id or "", kernel_name, notebook, profile))
 
     async def _signal(self, signum: int, requested: str) -> None:
         kernel = self._kernel

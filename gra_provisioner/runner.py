@@ -216,6 +216,27 @@ class Usage:
     memory_limit: int | None = None
 
 
+@dataclass(frozen=True)
+class RunnerEvent:
+    """What the cluster has said about a runner.
+
+    ``time`` is when it was last said, ``count`` how often.  ``type`` is ``Normal`` or ``Warning``,
+    ``source`` the part of the cluster that says so, ``about`` the object (``Pod/runner-1``).
+    """
+
+    time: float
+    type: str
+    reason: str
+    message: str
+    count: int = 1
+    source: str = ""
+    about: str = ""
+
+    def public(self) -> dict[str, Any]:
+        """As JSON types."""
+        return vars(self).copy()
+
+
 class ChangeKind(str, enum.Enum):
     """What a :class:`Change` tells."""
 

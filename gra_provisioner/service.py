@@ -50,6 +50,7 @@ from .profiles import Config
 from .runner import (
     Change,
     Runner,
+    RunnerEvent,
     RunnerLabels,
     RunnerSpec,
     Stale,
@@ -233,6 +234,18 @@ class RunnerService:
         """
         runner = await self._backend.get(name)
         return await self._inspector.one(runner) if inspect else runner
+
+    def last_seen(self, name: str, uid: str) -> Runner | None:
+        """A runner that is gone, as this process saw it last, if it did."""
+        return self._backend.last_seen(name, uid)
+
+    async def events(self, name: str, uid: str) -> Sequence[RunnerEvent]:
+        """What the cluster has said about this runner and its claims, the newest last.
+
+        It may be gone: the cluster remembers what it said, for an hour as a rule.  Empty for local
+        runners.  Raises :class:`~.errors.BackendError`.
+        """
+        return await self._backend.events(name, uid)
 
     async def logs(
         self,

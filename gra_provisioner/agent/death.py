@@ -46,7 +46,8 @@ _HINTS = {
 
 def explain(end: Exit) -> Dict[str, Any]:
     """The report of an exit: ``code``, ``signal``, ``requested``, ``reason``, ``message``,
-    ``hint`` and ``stderr``, the kernel's last lines.  JSON types.
+    ``hint``, ``stderr``, the kernel's last lines, and ``memory``: where that ran out, how much of
+    it was ``used`` and is the ``limit``, as far as is known.  JSON types.
     """
     lines: List[str] = list(end.stderr)
     hint = ""
@@ -73,7 +74,15 @@ def explain(end: Exit) -> Dict[str, Any]:
         "message": message,
         "hint": hint,
         "stderr": lines,
+        "memory": _memory(end),
     }
+
+
+def _memory(end: Exit) -> Optional[Dict[str, int]]:
+    if not end.oom or not end.memory_limit:
+        return None
+    limit = {"limit": end.memory_limit}
+    return limit if end.memory_peak is None else {"used": end.memory_peak, **limit}
 
 
 def _out_of_memory(limit: Optional[int], peak: Optional[int]) -> Tuple[str, str]:

@@ -50,6 +50,7 @@ class Kernel:
         on_event: Callable[[str, Dict[str, Any]], None],
         oom_kills: Callable[[], Optional[int]],
         memory_limit: Callable[[], Optional[int]],
+        memory_peak: Callable[[], Optional[int]],
     ) -> None:
         self.state = "none"
         self.pid: Optional[int] = None
@@ -61,6 +62,7 @@ class Kernel:
         self._on_event = on_event
         self._oom_kills = oom_kills
         self._memory_limit = memory_limit
+        self._memory_peak = memory_peak
         self._connection: Dict[str, Any] = {}
         self._ports: Optional[HeldPorts] = None
         self._starts_left = 0
@@ -345,6 +347,7 @@ class Kernel:
                 oom,
                 list(self._tail),
                 self._memory_limit(),
+                self._memory_peak(),
             )
         )
         report["running"] = running

@@ -103,6 +103,7 @@ class Agent:
             self._broadcast,
             self._oom_kills,
             self._memory_limit,
+            self._usage.memory_peak,
         )
         self._peers: Dict[str, _Peer] = {}
         self._execs: Dict[int, ExecProcess] = {}

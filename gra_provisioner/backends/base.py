@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
 from ..logs import LogLine, LogQuery
-from ..runner import Change, Runner, RunnerLabels, RunnerSpec, Stale
+from ..runner import Change, Runner, RunnerEvent, RunnerLabels, RunnerSpec, Stale
 from ..selection import Selection
 
 # Told once for each phase of a start, as it begins: ("starting", "agent of runner-3 started").
@@ -91,6 +91,17 @@ class Backend(Protocol):
 
     def stale(self) -> Stale | None:
         """Why :meth:`list` tells what was and not what is, if it does."""
+        ...
+
+    def last_seen(self, name: str, uid: str) -> Runner | None:
+        """A runner that is gone, as this process saw it last, if it did."""
+        ...
+
+    async def events(self, name: str, uid: str) -> Sequence[RunnerEvent]:
+        """What the cluster has said about this runner, the newest last, as far as it still knows.
+
+        Raises :class:`~gra_provisioner.errors.BackendError`.
+        """
         ...
 
     def logs(

@@ -43,6 +43,7 @@ from ..runner import (
     ChangeKind,
     KnownResources,
     Runner,
+    RunnerEvent,
     RunnerLabels,
     RunnerSpec,
     RunnerStatus,
@@ -185,6 +186,14 @@ class LocalBackend:
     def stale(self) -> Stale | None:
         """See :meth:`.base.Backend.stale`.  Folders can always be read, or reading them fails."""
         return None
+
+    def last_seen(self, name: str, uid: str) -> Runner | None:
+        """See :meth:`.base.Backend.last_seen`.  Nothing is left of one that is gone."""
+        return None
+
+    async def events(self, name: str, uid: str) -> Sequence[RunnerEvent]:
+        """See :meth:`.base.Backend.events`.  There is no cluster that could say anything."""
+        return []
 
     async def logs(
         self, runner: Runner, query: LogQuery, on_notice: NoticeCallback = ignore_notice
@@ -543,13 +552,14 @@ async def _wait_ready(ready: int, child: subprocess.Popen[bytes], folder: Path) 
         os.close(ready)
     if not word:
         code = child.wait()
-        said = _tail(folder / "agent.err")
+        lines = _tail(folder / "agent.err")
+        said = "Its last lines:\n" + "\n".join(lines) if lines else "It wrote nothing."
         raise RunnerStartError(
             f"The agent ended with code {code} before it listened. {said}",
             hint="Its interpreter must be Python 3.8 or later and its folder writable.",
+            details={"log": lines},
         )
 
 
-def _tail(path: Path) -> str:
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-10:]
-    return "Its last lines:\n" + "\n".join(lines) if lines else "It wrote nothing."
+def _tail(path: Path) -> Sequence[str]:
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()[-10:]

@@ -78,6 +78,16 @@ class GetQuery(Request):
     )
 
 
+class EventsQuery(Request):
+    """Which runner of the name is meant."""
+
+    uid: str | None = Field(
+        None,
+        pattern="^[A-Za-z0-9-]{1,64}$",
+        description="Its uid, for one that is gone. By default the one that has the name now.",
+    )
+
+
 class DeleteQuery(Request):
     """How a runner is ended."""
 

@@ -152,6 +152,31 @@ class RunnerList(Document):
     )
 
 
+class RunnerEvent(Document):
+    """What the cluster has said about a runner."""
+
+    time: float = Field(description="When it was last said, in seconds since the epoch (UTC).")
+    type: str = Field(description="Normal or Warning.")
+    reason: str = Field(
+        description="What it is, in Kubernetes' own words.", examples=["FailedScheduling"]
+    )
+    message: str = Field(description="The same in a sentence.")
+    count: int = Field(description="How often it was said.")
+    source: str = Field(
+        description="Which part of the cluster says so.", examples=["default-scheduler"]
+    )
+    about: str = Field(
+        description="What it is about: the runner's pod, or a volume claim of it.",
+        examples=["Pod/runner-1"],
+    )
+
+
+class RunnerEvents(Document):
+    """What the cluster has said about a runner, and still knows."""
+
+    events: list[RunnerEvent] = Field(description="The newest last. Empty for a local runner.")
+
+
 class DeletedRunners(Document):
     """Runners that were deleted."""
 

@@ -10,6 +10,7 @@ from ..documents import answers, executions, runners
 from ..documents.logs import End, LogLine, LogLines
 from ..documents.queries import (
     DeleteQuery,
+    EventsQuery,
     GetQuery,
     ListQuery,
     LogQuery,
@@ -38,6 +39,7 @@ from .logs import follow_log, follow_logs, read_log, read_logs
 from .runners import (
     create_runner,
     get_runner,
+    list_events,
     list_runners,
     watch_runners,
 )
@@ -136,6 +138,21 @@ OPERATIONS: tuple[Operation, ...] = (
         does=Answered(get_runner),
         query=GetQuery,
         answers={200: Answer("The runner.", runners.SeenRunnerWithReason)},
+        errors=(404,),
+    ),
+    Operation(
+        id="listEvents",
+        method="GET",
+        path="/runners/{name}/events",
+        right="read",
+        summary="List what the cluster has said about a runner",
+        description="Kubernetes' events on the runner's pod and on its volume claims: why it is "
+        "not scheduled, what is pulled, what was killed. Of a pod that is gone, too, as long as "
+        "the cluster knows them (an hour, as a rule), where its uid is given. None for a local "
+        "runner.",
+        does=Answered(list_events),
+        query=EventsQuery,
+        answers={200: Answer("The events.", runners.RunnerEvents)},
         errors=(404,),
     ),
     Operation(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import itertools
 import os
@@ -11,7 +12,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from ..documents.queries import DeleteQuery, GetQuery, ListQuery, SortedListQuery
+from ..documents.queries import DeleteQuery, EventsQuery, GetQuery, ListQuery, SortedListQuery
 from ..documents.requests import Create
 from ..environment import difference
 from ..errors import RunnerNotFound
@@ -112,6 +113,37 @@ async def get_runner(setting: Setting, call: Call) -> Reply:
     if query.inspect:
         (runner,) = await setting.service.inspect([runner], max_age=0.0)
     return Reply(200, encoded(_document(setting, runner)))
+
+
+async def list_events(setting: Setting, call: Call) -> Reply:
+    """``GET runners/{name}/events``."""
+    query: EventsQuery = call.query
+    name = call.names["name"]
+    if query.uid is None:
+        runner: Runner | None = await find(setting, name)
+    else:
+        runner = await _known(setting, name, query.uid)
+    uid = query.uid or (runner.uid if runner is not None else "")
+    if runner is not None:
+        setting.access.check_seen(runner)
+    elif setting.access.other_owners == "hidden":
+        # Nobody knows any more whose it was.
+        raise not_found(name)
+    events = await setting.service.events(name, uid)
+    if runner is None and not events:
+        raise not_found(name)
+    return Reply(200, encoded({"events": [event.public() for event in events]}))
+
+
+async def _known(setting: Setting, name: str, uid: str) -> Runner | None:
+    """The runner of this name and uid as it is, or as it was if that is known."""
+    if not _NAME.fullmatch(name):
+        raise not_found(name)
+    with contextlib.suppress(RunnerNotFound):
+        runner = await setting.service.get(name, inspect=False)
+        if runner.uid == uid:
+            return runner
+    return setting.service.last_seen(name, uid)
 
 
 async def create_runner(setting: Setting, call: Call) -> Reply:

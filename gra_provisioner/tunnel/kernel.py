@@ -36,6 +36,8 @@ class KernelExit:
 
     ``code`` follows :attr:`subprocess.Popen.returncode`: negative for a signal.  ``runner_gone``
     tells whether the runner ended along with it.  ``reason`` is the stable name of what happened.
+    ``memory``: where that ran out, how much was ``used`` and is the ``limit``, in bytes, as far as
+    is known.
     """
 
     code: int
@@ -43,6 +45,7 @@ class KernelExit:
     requested: bool
     runner_gone: bool = False
     reason: str = ""
+    memory: Mapping[str, int] | None = None
 
     @property
     def by_deletion(self) -> bool:
@@ -242,7 +245,8 @@ class RemoteKernel:
         error = await asyncio.shield(tunnel.ended)
         if tunnel is self._tunnel and self.exit is None:
             obituary, reason = _why_runner_ended(error, self._ending)
-            self._begin_end(KernelExit(-9, obituary, self._expected, True, reason))
+            memory = error.details.get("memory")
+            self._begin_end(KernelExit(-9, obituary, self._expected, True, reason, memory))
 
     async def _catch_up(self) -> None:
         """The session is a new one: what happened in between is not known, so ask."""
@@ -281,7 +285,8 @@ def _exit_from_report(report: Mapping[str, Any], requested: bool) -> KernelExit:
     number = -int(signum) if signum is not None else int(code or 0)
     asked = requested or bool(report.get("requested"))
     reason = str(report.get("reason") or "")
-    return KernelExit(number, Obituary.from_report(report), asked, reason=reason)
+    obituary, memory = Obituary.from_report(report), report.get("memory")
+    return KernelExit(number, obituary, asked, reason=reason, memory=memory)
 
 
 def _why_runner_ended(error: GraError, word: str) -> tuple[Obituary, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import logging
 import os
@@ -15,8 +16,9 @@ from jupyter_events.schema import EventSchema
 
 from gra_provisioner.cli.output import launch_observers, print_error
 from gra_provisioner.cli.terminal import LiveLine, can_rewrite, fitted
-from gra_provisioner.errors import GraError, KernelStartError
+from gra_provisioner.errors import GraError, KernelStartError, RunnerStartError
 from gra_provisioner.progress import LaunchEnd, LaunchProgress, LogObserver
+from gra_provisioner.runner import RunnerEvent
 from gra_provisioner.server import events
 from gra_provisioner.tunnel.kernel import KernelExit
 from gra_provisioner.tunnel.obituary import Obituary
@@ -306,13 +308,32 @@ async def test_each_phase_and_the_end_is_a_valid_event_in_order() -> None:
             {"phase": "scheduling", "seconds": 0.5, "message": "runner-3: scheduling"},
             {"phase": "pulling", "seconds": 12.3, "message": "runner-3: pulling"},
         ],
+        "details": {"events": [], "log": []},
     }
 
 
+async def test_what_is_known_of_a_launch_that_failed_is_in_its_event() -> None:
+    said = RunnerEvent(1.5, "Warning", "Failed", "No such image.", 2, "kubelet", "Pod/runner-3")
+    details = {"runner_uid": "u-3", "events": [said.public()], "log": ["a line"]}
+
+    def launch(emitter: events.Emitter) -> None:
+        progress = LaunchProgress([emitter.launching()])
+        with contextlib.suppress(RunnerStartError), progress:
+            progress("pulling", "runner-3: pulling")
+            raise RunnerStartError("No such image.", details=details)
+
+    *_, (_, data) = await _emitted(launch)
+    assert data["details"] == {"events": [said.public()], "log": ["a line"]}
+    assert data["runner_uid"] == "u-3"
+
+
 async def test_a_death_is_a_valid_event() -> None:
-    end = KernelExit(-9, Obituary("Out of memory.", "Less."), False, reason="OutOfMemory")
-    ((schema, data),) = await _emitted(lambda emitter: emitter.died("runner-3", end))
+    memory = {"used": 2**31, "limit": 2**31}
+    obituary = Obituary("Out of memory.", "Less.")
+    end = KernelExit(-9, obituary, False, reason="OutOfMemory", memory=memory)
+    ((schema, data),) = await _emitted(lambda emitter: emitter.died("runner-3", end, "u-3"))
     assert schema == events.KERNEL_DEATH
+    assert (data["memory"], data["runner_uid"]) == (memory, "u-3")
     assert (data["reason"], data["runner"], data["code"]) == ("OutOfMemory", "runner-3", -9)
 
 

@@ -22,6 +22,7 @@ from ...runner import (
     Change,
     ChangeKind,
     Runner,
+    RunnerEvent,
     RunnerLabels,
     RunnerSpec,
     RunnerStatus,
@@ -35,6 +36,7 @@ from .creation import create_pod, is_provided, not_accepted, provide_agent, with
 from .deaths import status_of
 from .deletion import delete_pod, look_again, prune, until_gone
 from .dialling import Dialler, events_of
+from .events import claim_selector, pod_selector, runner_events
 from .kubeconfig import Target
 from .launch import Launch
 from .logs import pod_logs
@@ -48,7 +50,7 @@ from .naming import (
     runner_from_pod,
 )
 from .phases import launch_progress
-from .podview import runner_of, text
+from .podview import claims_of, runner_of, text
 from .reflector import bounded
 from .sizes import known_resources
 
@@ -271,6 +273,26 @@ class KubernetesBackend:
         if pods is None or trouble is None:
             return None
         return Stale(pods.answered_at, trouble.code, trouble.message, trouble.hint)
+
+    def last_seen(self, name: str, uid: str) -> Runner | None:
+        """See :meth:`..base.Backend.last_seen`."""
+        pod = None if self._cluster is None else self._cluster.pods.last_seen(uid)
+        return (
+            self._runner(pod) if pod is not None and text(pod, "metadata", "name") == name else None
+        )
+
+    async def events(self, name: str, uid: str) -> Sequence[RunnerEvent]:
+        """See :meth:`..base.Backend.events`."""
+        cluster = await self._open()
+        pod = cluster.pods.by_uid(name, uid) or cluster.pods.last_seen(uid)
+        claims = claims_of(pod) if pod is not None else ()
+        found: list[Mapping[str, Any]] = []
+        for selector in (pod_selector(uid), *map(claim_selector, claims)):
+            answer = await cluster.client.request(
+                "GET", "events", query=[("fieldSelector", selector)]
+            )
+            found += answer["items"]
+        return runner_events(name, uid, claims, found)
 
     async def logs(
         self, runner: Runner, query: LogQuery, on_notice: NoticeCallback = ignore_notice

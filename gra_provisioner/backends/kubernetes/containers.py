@@ -15,6 +15,7 @@ from typing import Any
 from .images import pull_failure
 from .podview import Container, Event, containers, mappings, number, runner_of, text
 from .reasons import Explanation, Reason, explain, quote
+from .sizes import known_resources
 
 # ConfigMaps with the agent; the backend makes one where it is missing.
 AGENT_CONFIG_MAP = "gra-agent-"
@@ -24,8 +25,8 @@ _NOT_STARTED = frozenset(
     {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
     | {"PreCreateHookError", "PreStartHookError", "PostStartHookError"}
 )
-# The exits of a container that never ran, by containerd and by Docker.
-_NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
+#: The exits of a container that never ran, by containerd and by Docker.
+NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
 # The kubelet tries these again, mostly with success.
 _PASSING = re.compile(
     r"timed out waiting for the condition|deadline exceeded|is reserved for|Unavailable"
@@ -158,7 +159,7 @@ def _init_failed(container: Container) -> Explanation | None:
     end = container.previous if looping else container.terminated
     if end is None or number(end, "exitCode") in (0, None):
         return None
-    if text(end, "reason") in _NEVER_RAN:
+    if text(end, "reason") in NEVER_RAN:
         return command_failure(container, text(end, "message"))
     return explain(
         Reason.INIT_CONTAINER_FAILED,
@@ -205,14 +206,16 @@ def explain_exit(pod: Mapping[str, Any], end: Mapping[str, Any]) -> Explanation:
     runner = runner_of(pod)
     reason, message = text(end, "reason"), text(end, "message")
     code = number(end, "exitCode")
-    if reason in _NEVER_RAN:
+    if reason in NEVER_RAN:
         return command_failure(runner, message)
     if reason == "OOMKilled":
+        limit = known_resources(pod).memory
         return explain(
             Reason.OOM_KILLED,
             f"The whole runner was killed: out of memory{_limit(runner)}.",
             "Use a profile with more memory. Files in memory (/dev/shm) count too.",
             code=code,
+            **({} if limit is None else {"memory": {"limit": limit}}),
         )
     if reason == "ContainerStatusUnknown":
         return explain(

@@ -13,6 +13,7 @@ from ...traffic import Traffic
 from .cluster import Cluster
 from .deaths import end_of
 from .deletion import look_again
+from .events import last_words, pod_selector
 from .forwarding import PORT_FORWARDS, TO_THE_POD, forward_port, run_bridge
 from .manifest import AGENT_PATH, AGENT_PORT
 from .podview import RUNNER
@@ -176,7 +177,7 @@ async def alive_pod(cluster: Cluster, runner: Runner) -> Mapping[str, Any]:
     if pod is None:
         if pods.trouble is not None:
             raise Unreachable(pods.trouble.message, hint=pods.trouble.hint)
-        last = pods.last_seen(runner.uid)
+        last: Mapping[str, Any] | None = pods.last_seen(runner.uid)
         why = await _why_ended(cluster, runner, None, last)
         if last is None or why is None:
             raise RunnerNotFound(
@@ -184,13 +185,18 @@ async def alive_pod(cluster: Cluster, runner: Runner) -> Mapping[str, Any]:
                 hint="It was deleted. A kernel of it gets a new runner when it is restarted.",
             )
     else:
-        why = await _why_ended(cluster, runner, pod, None)
+        last, why = pod, await _why_ended(cluster, runner, pod, None)
         if why is None:
             return pod
     raise RunnerEnded(
         f"The runner {runner.name} has ended. {why.message}",
         hint=why.hint or "A kernel of it gets a new runner when it is restarted.",
-        details={**why.details, "reason": why.reason},
+        details={
+            **why.details,
+            "reason": why.reason,
+            "runner_uid": runner.uid,
+            "log": last_words(last),
+        },
     )
 
 
@@ -213,7 +219,7 @@ async def _why_ended(
 
 async def events_of(cluster: Cluster, runner: Runner) -> Sequence[Mapping[str, Any]]:
     """What Kubernetes reports of the runner's pod; nothing where that may not be read."""
-    selector = [("fieldSelector", f"involvedObject.uid={runner.uid}")]
+    selector = [("fieldSelector", pod_selector(runner.uid))]
     try:
         answer = await cluster.client.request("GET", "events", query=selector)
     except ClusterRefused as error:

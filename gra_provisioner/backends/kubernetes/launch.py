@@ -17,6 +17,7 @@ from ..base import PhaseCallback
 from .cluster import Cluster
 from .creation import TRANSIENT
 from .deaths import end_of
+from .events import claim_selector, last_words, pod_selector, runner_events
 from .phases import Explanation, Phase, Progress, claims_of, launch_progress, overdue
 from .podview import epoch
 from .reflector import bounded
@@ -155,10 +156,9 @@ class Launch:
         self._claims_read = now
         found: list[Mapping[str, Any]] = []
         for claim in claims:
-            selector = f"involvedObject.kind=PersistentVolumeClaim,involvedObject.name={claim}"
             try:
                 answer = await self._cluster.client.request(
-                    "GET", "events", query=[("fieldSelector", selector)]
+                    "GET", "events", query=[("fieldSelector", claim_selector(claim))]
                 )
             except BackendError as error:
                 log.debug("the events of the claim %s cannot be read: %s", claim, error.message)
@@ -168,7 +168,7 @@ class Launch:
 
     async def _follow_events(self) -> None:
         """Take in what Kubernetes reports of the pod, until cancelled."""
-        selector = f"involvedObject.uid={self._uid}"
+        selector = pod_selector(self._uid)
         while True:
             try:
                 query = [("fieldSelector", selector), ("timeoutSeconds", "300")]
@@ -208,9 +208,21 @@ class Launch:
             self._on_phase(progress.phase.value, f"{self._name}: {progress.message}")
 
     def _error(self, why: Explanation) -> RunnerStartError:
+        """With all that is known by now: the pod is removed next, and its log with it."""
+        pods = self._cluster.pods
+        pod = pods.by_uid(self._name, self._uid) or pods.last_seen(self._uid)
+        claims = claims_of(pod) if pod is not None else ()
+        seen = [*self._events.values(), *self._claim_events]
+        events = runner_events(self._name, self._uid, claims, seen)
         return RunnerStartError(
             f"{self._name} did not start. {why.message}",
             hint=why.hint,
             reason=why.reason,
-            details={**why.details, "runner": self._name},
+            details={
+                **why.details,
+                "runner": self._name,
+                "runner_uid": self._uid,
+                "events": [event.public() for event in events],
+                "log": last_words(pod),
+            },
         )

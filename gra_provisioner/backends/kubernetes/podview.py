@@ -19,6 +19,8 @@ from typing import Any
 RUNNER = "runner"
 
 _FIELD_PATH = re.compile(r"spec\.(?:init|ephemeral)?[cC]ontainers\{([^}]*)\}")
+# An event's name ends so.
+_MADE = re.compile(r"[.]([0-9a-f]{16})$", re.ASCII)
 # Kubernetes writes up to nine digits after the second, Python's own parser takes six.
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,9})?Z")
 
@@ -64,7 +66,11 @@ def epoch(value: Any, *path: str) -> float | None:
 
 @dataclass(frozen=True)
 class Event:
-    """An event on an object.  ``container`` is the one that it is about, or ``""``."""
+    """An event on an object.  ``container`` is the one that it is about, or ``""``.
+
+    ``type`` is ``Normal`` or ``Warning``, as Kubernetes has it.  ``made`` is when it was first
+    reported, as its name has it, or 0: other times may be whole seconds.
+    """
 
     reason: str
     message: str
@@ -73,6 +79,8 @@ class Event:
     first: float = 0.0
     last: float = 0.0
     count: int = 1
+    type: str = ""
+    made: float = 0.0
 
 
 def events_on(kind: str, names: Iterable[str], uid: str, events: Iterable[Any]) -> list[Event]:
@@ -108,6 +116,7 @@ def _event(event: Any, about: Any) -> Event:
     first = next((time for time in times if time is not None), 0.0)
     last = epoch(event, "series", "lastObservedTime") or epoch(event, "lastTimestamp") or first
     container = _FIELD_PATH.match(text(about, "fieldPath"))
+    nanoseconds = _MADE.search(text(event, "metadata", "name"))
     return Event(
         reason=text(event, "reason"),
         message=text(event, "message"),
@@ -116,6 +125,8 @@ def _event(event: Any, about: Any) -> Event:
         first=first,
         last=max(first, last),
         count=number(event, "series", "count") or number(event, "count") or 1,
+        type=text(event, "type"),
+        made=int(nanoseconds[1], 16) / 1e9 if nanoseconds else 0.0,
     )
 
 

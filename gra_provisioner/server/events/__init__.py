@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...progress import LaunchEnd
+from ...progress import FAILED_STATE, LaunchEnd
 
 if TYPE_CHECKING:
     from jupyter_events import EventLogger
@@ -46,6 +46,7 @@ class Subject:
     kernel_id: str = ""
     kernel_name: str = ""
     notebook: str = ""
+    profile: str = ""
 
     def public(self) -> dict[str, str]:
         """What is known, as fields of an event."""
@@ -69,9 +70,9 @@ class Emitter:
         """The observer of one launch of the kernel."""
         return LaunchEvents(self)
 
-    def died(self, runner: str, end: KernelExit) -> None:
+    def died(self, runner: str, end: KernelExit, runner_uid: str = "") -> None:
         """Say that the kernel died, and why.  Not for an end that was asked for."""
-        data = {
+        data: dict[str, Any] = {
             "runner": runner,
             "reason": end.reason,
             "message": end.obituary.message,
@@ -80,6 +81,10 @@ class Emitter:
             "code": end.code,
             "runner_gone": end.runner_gone,
         }
+        if runner_uid:
+            data["runner_uid"] = runner_uid
+        if end.memory:
+            data["memory"] = dict(end.memory)
         self.emit(KERNEL_DEATH, data)
 
     def emit(self, schema: str, data: Mapping[str, Any]) -> None:
@@ -108,7 +113,7 @@ class LaunchEvents:
 
     def on_end(self, end: LaunchEnd) -> None:
         """See :class:`~gra_provisioner.progress.LaunchObserver`."""
-        data = {
+        data: dict[str, Any] = {
             "state": end.state,
             "phase": end.phase,
             "message": end.message or end.summary,
@@ -118,4 +123,8 @@ class LaunchEvents:
             "seconds": round(end.seconds, 3),
             "phases": [time.public() for time in end.phases],
         }
+        if end.runner_uid:
+            data["runner_uid"] = end.runner_uid
+        if end.state == FAILED_STATE:
+            data["details"] = {"events": list(end.events), "log": list(end.log)}
         self._emitter.emit(RUNNER_LAUNCH, data)

@@ -73,6 +73,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/runners/{name}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List what the cluster has said about a runner
+         * @description Kubernetes' events on the runner's pod and on its volume claims: why it is not scheduled, what is pulled, what was killed. Of a pod that is gone, too, as long as the cluster knows them (an hour, as a rule), where its uid is given. None for a local runner.
+         */
+        get: operations["listEvents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/runners/{name}/exec": {
         parameters: {
             query?: never;
@@ -743,6 +763,43 @@ export interface components {
             gpu?: number;
         };
         /**
+         * RunnerEvent
+         * @description What the cluster has said about a runner.
+         */
+        RunnerEvent: {
+            /** @description When it was last said, in seconds since the epoch (UTC). */
+            time: number;
+            /** @description Normal or Warning. */
+            type: string;
+            /**
+             * @description What it is, in Kubernetes' own words.
+             * @example FailedScheduling
+             */
+            reason: string;
+            /** @description The same in a sentence. */
+            message: string;
+            /** @description How often it was said. */
+            count: number;
+            /**
+             * @description Which part of the cluster says so.
+             * @example default-scheduler
+             */
+            source: string;
+            /**
+             * @description What it is about: the runner's pod, or a volume claim of it.
+             * @example Pod/runner-1
+             */
+            about: string;
+        };
+        /**
+         * RunnerEvents
+         * @description What the cluster has said about a runner, and still knows.
+         */
+        RunnerEvents: {
+            /** @description The newest last. Empty for a local runner. */
+            events: components["schemas"]["RunnerEvent"][];
+        };
+        /**
          * RunnerList
          * @description Runners, and whose eyes they are seen with.
          */
@@ -1401,6 +1458,77 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description The query is wrong, or the body is no JSON; the message names what is. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description This is not allowed: to a client that is not known, to this user by the server's authorizer, to this server with another owner's runner, or to the server in its cluster. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is no such runner or path, or it is not to be seen. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The same may succeed later: the backend does not answer or has no room, or the server's configuration is to be corrected. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    listEvents: {
+        parameters: {
+            query?: {
+                /** @description Its uid, for one that is gone. By default the one that has the name now. */
+                uid?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The name of a runner. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The events. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunnerEvents"];
+                };
             };
             /** @description The query is wrong, or the body is no JSON; the message names what is. */
             400: {

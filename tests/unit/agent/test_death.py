@@ -89,4 +89,5 @@ def test_any_end_has_a_report_of_json_types(
     assert report["reason"]
     assert report["message"].endswith(".")
     assert (report["code"], report["signal"], report["stderr"]) == (code, signum, stderr)
+    assert (report["memory"] is not None) == bool(oom and limit)
     assert report["requested"] == requested
