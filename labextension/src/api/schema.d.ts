@@ -65,7 +65,7 @@ export interface paths {
         post?: never;
         /**
          * End a runner
-         * @description Ends a runner, its kernel and its commands, and removes what it left. The answer comes when it is gone. It is not taken back when the client goes away.
+         * @description Ends a runner, its kernel and its commands, and removes what it left. The answer comes when it is gone, and with it a kernel of this server's that was in it. It is not taken back when the client goes away.
          */
         delete: operations["deleteRunner"];
         options?: never;
