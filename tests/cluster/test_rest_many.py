@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.api_requests import counted_requests
+from tests.cluster.test_deaths_support import lab_on
+from tests.support.api_requests import RequestCounter, counted_requests
 from tests.support.cluster import Cluster
 from tests.support.fake_pods import api_client, make_fake_pods, remove_all_pods
 from tests.support.places import Places
@@ -57,13 +58,7 @@ def test_who_lists_and_watches_runners_asks_the_cluster_for_nothing(
     cluster: Cluster, many: str, places: Places
 ) -> None:
     with counted_requests(cluster, cluster.kubeconfig) as counter:
-        kubeconfig = {
-            "clusters": [{"name": "counted", "cluster": {"server": counter.url}}],
-            "contexts": [{"name": "c", "context": {"cluster": "counted", "user": "nobody"}}],
-            "users": [{"name": "nobody", "user": {}}],
-            "current-context": "c",
-        }
-        (places.root / "kubeconfig").write_text(json.dumps(kubeconfig))
+        (places.root / "kubeconfig").write_text(_kubeconfig(counter))
         places.write_profiles(
             f'owner = "ada"\n[kubernetes]\nkubeconfig = "{places.root}/kubeconfig"\n'
             f'namespace = "{many}"\n'
@@ -77,6 +72,8 @@ def test_who_lists_and_watches_runners_asks_the_cluster_for_nothing(
             for _ in range(5):
                 assert rest.names() == names
             assert rest.names("sort=age&limit=3&inspect=false")
+            some = "name=runner-9&name=runner-7&name=runner-999"
+            assert rest.names(f"{some}&inspect=false") == ["runner-7", "runner-9"]
             assert rest.ok("GET", "ready")
             assert rest.ok("GET", "runners/runner-7?inspect=false")["mine"]
             for _ in range(2):
@@ -85,3 +82,37 @@ def test_who_lists_and_watches_runners_asks_the_cluster_for_nothing(
                     assert sorted(told) == sorted(names)
                     assert stream.next().name == "synced"
             assert counter.requests == [watch]
+
+
+def test_who_looks_at_some_runners_again_and_again_connects_once(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    with counted_requests(cluster, cluster.kubeconfig) as counter:
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_text(_kubeconfig(counter))
+        with (
+            lab_on(cluster, namespace, kubeconfig=kubeconfig) as lab,
+            rest_server(lab.places) as rest,
+            rest.runner() as name,
+        ):
+            shown = rest.ok("GET", f"runners/{name}")
+            assert shown["kernel"] == "none"
+            before = len(counter.requests)
+            for _ in range(5):
+                (listed,) = rest.ok("GET", f"runners?name={name}&inspect=true")["runners"]
+                assert listed["usage"]["memory"]
+                assert rest.ok("GET", f"runners/{name}")["usage"]["memory"]
+            assert counter.requests[before:] == []
+            assert "portforward" in counter.requests[before - 1]
+
+
+def _kubeconfig(counter: RequestCounter) -> str:
+    """A kubeconfig by which requests go past the counter."""
+    return json.dumps(
+        {
+            "clusters": [{"name": "counted", "cluster": {"server": counter.url}}],
+            "contexts": [{"name": "c", "context": {"cluster": "counted", "user": "nobody"}}],
+            "users": [{"name": "nobody", "user": {}}],
+            "current-context": "c",
+        }
+    )
