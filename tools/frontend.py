@@ -80,6 +80,8 @@ def tidy() -> None:
 def watch() -> None:
     """Build what is edited from now on, until Ctrl-C."""
     build()
+    # From now on what is built is of nobody knows which sources.
+    _BUILT.unlink()
     with suppress(KeyboardInterrupt):
         yarn.run(("jlpm", "watch"))
 

@@ -49,6 +49,7 @@ from playwright.sync_api import Browser, BrowserContext, expect
 from tests.cluster.locks import Use
 from tests.support.backends import (
     backend,
+    bound_without_fixtures,
     choose,
     cluster,
     cluster_use,
@@ -82,7 +83,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    choose(config, items, Path(__file__).parent)
+    here = Path(__file__).parent
+    choose(config, items, here)
+    for item in items:
+        if item.path.is_relative_to(here):
+            # The first one may have to fetch what the front end is built with.
+            bound_without_fixtures(item)
 
 
 @pytest.hookimpl(wrapper=True)

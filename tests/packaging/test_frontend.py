@@ -10,6 +10,9 @@ import pytest
 
 from tools import frontend, yarn
 
+# The first may have to fetch what the front end is built with.
+pytestmark = pytest.mark.timeout(900)
+
 _REGISTRY = "https://registry.invalid/npm/"
 
 

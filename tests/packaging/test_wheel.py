@@ -18,6 +18,9 @@ from tools import frontend, yarn
 
 REPOSITORY = Path(__file__).parents[2]
 
+# The first may have to fetch what the front end is built with.
+pytestmark = pytest.mark.timeout(900)
+
 _EXTENSION = ".data/data/share/jupyter/labextensions/gra-provisioner/"
 _LEFT_OUT = ("__pycache__", ".git", ".venv", "build", "dist", "lib", "node_modules", ".*cache*")
 _SYSTEM_PATH = "/usr/sbin:/sbin"

@@ -36,10 +36,15 @@ def choose(config: pytest.Config, items: list[pytest.Item], folder: Path) -> Non
     items[:] = [item for item in items if item not in others]
     for item in here:
         if backend_of(item) == "kubernetes":
-            # Bringing the cluster up may take minutes, and has bounds of its own.
-            bound = item.get_closest_marker("timeout") or pytest.mark.timeout().mark
-            only = {**bound.kwargs, "func_only": True}
-            item.add_marker(pytest.mark.timeout(*bound.args, **only), append=False)
+            # Bringing the cluster up may take minutes.
+            bound_without_fixtures(item)
+
+
+def bound_without_fixtures(item: pytest.Item) -> None:
+    """Let a test's time begin after its fixtures, which have bounds of their own."""
+    bound = item.get_closest_marker("timeout") or pytest.mark.timeout().mark
+    only = {**bound.kwargs, "func_only": True}
+    item.add_marker(pytest.mark.timeout(*bound.args, **only), append=False)
 
 
 def backend_of(item: pytest.Item) -> str:
