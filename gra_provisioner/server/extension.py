@@ -12,10 +12,11 @@ from pathlib import Path
 from jupyter_server.extension.application import ExtensionApp
 
 from .. import __version__
-from . import events
+from . import events, terminals
 from .handlers import handlers
 from .host import Host
 from .operations import OPERATIONS
+from .terminals import TerminalHandler
 
 #: The option of JupyterLab's page configuration that says which gra its server has.
 PAGE_OPTION = "graProvisioner"
@@ -40,7 +41,9 @@ class GraExtension(ExtensionApp):
             events.register(server.event_logger)
         host = self._host = Host(os.environ, server.log)
         folder = str(Path(server.root_dir).expanduser().absolute())
-        made = handlers(OPERATIONS, server.base_url, host, folder)
+        made = handlers(
+            OPERATIONS, server.base_url, host, folder, {terminals.PATH: TerminalHandler}
+        )
         server.web_app.add_handlers(".*$", made)  # type: ignore[no-untyped-call]
         # How pages know, without a request that may fail, that there is an API to ask.
         page = server.web_app.settings.setdefault("page_config_data", {})

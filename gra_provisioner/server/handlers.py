@@ -205,9 +205,16 @@ class UnknownPath(ApiHandler):
 
 
 def handlers(
-    operations: Iterable[Operation], base_url: str, host: Host, folder: str
+    operations: Iterable[Operation],
+    base_url: str,
+    host: Host,
+    folder: str,
+    others: Mapping[str, type[ApiHandler]] | None = None,
 ) -> list[tuple[str, type[ApiHandler], dict[str, Any]]]:
-    """The handlers as :meth:`tornado.web.Application.add_handlers` takes them."""
+    """The handlers as :meth:`tornado.web.Application.add_handlers` takes them.
+
+    ``others`` are those of paths that are no operations: websockets.
+    """
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in operations:
         by_path.setdefault(operation.path, {})[operation.method] = operation
@@ -215,6 +222,9 @@ def handlers(
     # A path without a variable part goes before one that it would fit.
     paths = sorted(by_path, key=lambda path: "{" in path)
     made = [(_pattern(base_url, path), _handler(by_path[path]), options) for path in paths]
+    made += [
+        (_pattern(base_url, path), handler, options) for path, handler in (others or {}).items()
+    ]
     everything = re.escape(url_path_join(base_url, ROOT)) + "(?:/.*)?"
     return [*made, (everything, UnknownPath, options)]
 

@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from gra_provisioner.server import status
+from gra_provisioner.server import status, terminals
 from gra_provisioner.server.access import OtherOwners
 from gra_provisioner.server.calls import ROOT, Operation
 from gra_provisioner.server.handlers import AUTH_RESOURCE
@@ -105,8 +105,10 @@ def test_names_are_those_of_the_code() -> None:
 
 
 def test_the_requests_of_the_examples_exist() -> None:
-    described = document(OPERATIONS, "/")["paths"]
-    examples = re.findall(r"gra/api(/[\w/.-]+)", PAGE)
+    described = {*document(OPERATIONS, "/")["paths"], terminals.PATH}
+    examples = re.findall(r"gra/api(/[\w/.{}-]+)", PAGE)
     assert len(examples) >= 4
+    # OpenAPI has no words for a websocket, so the page alone tells of it.
+    assert terminals.PATH in examples
     for path in examples:
         assert re.sub(r"runner-\d+", "{name}", path) in described
