@@ -435,7 +435,7 @@ class TwoEnds:
 
     def settle(self) -> None:
         """Let everything arrive that is under way or said in answer."""
-        # With a window of one byte, each that is written and comes back as an echo takes two rounds.
+        # With a window of one byte, each that is written and echoed takes two rounds.
         for _ in range(100_000):
             for side in SIDES:
                 self.pull(side, 1 << 20)
