@@ -1,4 +1,4 @@
-"""How long a list of thousands of runners takes: by REST, and on the command line."""
+"""How long a list of thousands of runners takes: by REST, on the command line, and in a page."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from gra_provisioner.backends.kubernetes.client import Client
+from tests.benchmarks import panel
 from tests.benchmarks.clusters import Place, place_in_cluster
 from tests.benchmarks.figures import Bar, Row, Summary, Table
 from tests.benchmarks.options import Sizes
@@ -73,6 +75,12 @@ async def _look(
     return commands, cold, warm
 
 
+def _remover(client: Client) -> Callable[[], object]:
+    """Removes all pods, from another thread."""
+    loop = asyncio.get_running_loop()
+    return lambda: asyncio.run_coroutine_threadsafe(remove_all_pods(client), loop).result()
+
+
 async def measure(places: Places, sizes: Sizes) -> list[Table]:
     """The tables of this benchmark; none where there is no cluster."""
     with place_in_cluster("a list of many runners") as place:
@@ -82,6 +90,7 @@ async def measure(places: Places, sizes: Sizes) -> list[Table]:
             await make_fake_pods(client, range(1, sizes.listed + 1))
             try:
                 commands, cold, warm = await _look(places, place, sizes)
+                in_page = await asyncio.to_thread(panel.look, place, sizes, _remover(client))
             finally:
                 await remove_all_pods(client)
     rows = [
@@ -104,5 +113,6 @@ async def measure(places: Places, sizes: Sizes) -> list[Table]:
             f"{sizes.listed:,} pods of the real API server that no node runs. From the request, or "
             "the start of the process, to the last byte of the answer, or to the row.",
             rows,
-        )
+        ),
+        *in_page,
     ]

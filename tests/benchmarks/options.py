@@ -12,6 +12,7 @@ class Sizes:
     command_rounds: int = 15
     listed: int = 5000
     list_rounds: int = 15
+    panel_rounds: int = 5
     launch_rounds: int = 9
     pod_rounds: int = 9
     pods_at_once: int = 30
@@ -40,6 +41,7 @@ QUICK = Sizes(
     command_rounds=1,
     listed=20,
     list_rounds=1,
+    panel_rounds=1,
     launch_rounds=1,
     pod_rounds=1,
     pods_at_once=3,
