@@ -61,7 +61,11 @@ describe('launches', () => {
     expect(launch.runner).toBe('runner-3');
     expect(times(launch, 13_200)).toEqual([
       { phase: 'queued', seconds: 1, message: '' },
-      { phase: 'scheduling', seconds: expect.closeTo(0.2) as number, message: '' },
+      {
+        phase: 'scheduling',
+        seconds: expect.closeTo(0.2) as number,
+        message: ''
+      },
       { phase: 'pulling', seconds: 12, message: 'half of it' }
     ]);
   });

@@ -97,6 +97,28 @@ describe('what is known of runners', () => {
     expect(store.ofKernel('other')).toBeUndefined();
   });
 
+  test('while the cluster cannot be asked all stay as they were', () => {
+    store.put(runner(1, { kernel: 'busy' }), 0);
+    const stale = {
+      since: 1,
+      reason: 'ClusterUnreachable',
+      message: '',
+      hint: ''
+    };
+    store.setStale(stale);
+    store.put(watched(1, { status: 'unknown', reason: stale.reason }), 1);
+    expect(store.get('runner-1')).toMatchObject({
+      status: 'running',
+      kernel: 'busy'
+    });
+    // What is said of it alone is taken.
+    store.put(watched(1, { status: 'unknown', reason: 'NodeLost' }), 2);
+    expect(store.get('runner-1')?.reason).toBe('NodeLost');
+    store.setStale(null);
+    store.put(watched(1, { status: 'unknown', reason: stale.reason }), 3);
+    expect(store.get('runner-1')?.reason).toBe(stale.reason);
+  });
+
   test('every change counts', () => {
     const versions = [store.version];
     store.put(watched(1), 0);

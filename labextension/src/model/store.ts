@@ -89,6 +89,9 @@ export class RunnerStore {
     this._told?.add(runner.uid);
     const before = this._runners.get(runner.name);
     const known = before?.uid === runner.uid ? before : undefined;
+    if (known && this.isOnlyOld(runner)) {
+      return;
+    }
     if (before && !known) {
       this.forget(before);
     }
@@ -114,6 +117,11 @@ export class RunnerStore {
   setStale(stale: Stale | null): void {
     this.stale = stale;
     this._version++;
+  }
+
+  /** Whether no more is said than that the cluster cannot be asked: then it stays as it was. */
+  private isOnlyOld(runner: Runner): boolean {
+    return runner.status === 'unknown' && runner.reason === this.stale?.reason;
   }
 
   private forget(runner: Runner): void {
