@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,8 +76,11 @@ class Lab:
     def restore(self) -> None:
         """End all that pages have started and forget all that they have written.
 
+        A server that was killed is left as it is; its runners end with :func:`running_lab`.
         Raises :class:`WaitTimeout` naming what is left.
         """
+        if self.server.process.poll() is not None:
+            return
         for kind in ("sessions", "kernels"):
             for known in self._listed(f"api/{kind}"):
                 self.server.request("DELETE", f"api/{kind}/{known['id']}")
@@ -84,7 +89,7 @@ class Lab:
         if self.has_extension:
             for runner in self.rest.ok("GET", "runners?inspect=false&owner=me")["runners"]:
                 self.rest.call("DELETE", f"runners/{runner['name']}?force=true")
-        until(lambda: not self.runners.uids(), f"runners to be gone: {self.left()}", _SETTLE)
+            until(lambda: not self.left(), f"runners to be gone: {self.left()}", _SETTLE)
         for written in (self.places.work, self.places.config / "lab"):
             shutil.rmtree(written, ignore_errors=True)
         self.places.work.mkdir(mode=0o700)
@@ -124,12 +129,20 @@ def running_lab(
         with jupyter_server(places, variables, _MODULES[app]) as server:
             lab = Lab(app, server, places, runners, variables, has_extension)
             yield lab
-            if server.process.poll() is None:
-                lab.restore()
+            lab.restore()
+        _delete_runners(lab)
         runners.until_none("what the server has started", _SETTLE)
     except WaitTimeout:
         runners.end()
         raise
+
+
+def _delete_runners(lab: Lab) -> None:
+    """End what a server has left that was killed, or whose extension could not be asked."""
+    if not lab.left():
+        return
+    command = (sys.executable, "-m", "gra_provisioner", "delete", "--all", "--yes", "--grace", "0")
+    subprocess.run(command, env=dict(lab.environment), check=True, timeout=_SETTLE)
 
 
 def _clean_environment() -> dict[str, str]:

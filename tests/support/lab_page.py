@@ -74,7 +74,7 @@ class LabPage:
     def theme(self, name: str) -> None:
         """Change the theme: ``JupyterLab Dark`` and so on."""
         self.command("apputils:change-theme", theme=name)
-        expect(self.page.locator(f'body[data-jp-theme-name="{name}"]')).to_be_visible()
+        expect(self.page.locator("body")).to_have_attribute("data-jp-theme-name", name)
 
     @property
     def notifications(self) -> Locator:
@@ -111,15 +111,20 @@ class LabPage:
         self.page.wait_for_function(_KERNEL_IS, arg=list(states))
 
     def run_cell(self, code: str) -> Locator:
-        """Type into the last cell and run it, which makes another.  Returns the cell."""
+        """Type into the last cell, or one below if that has text, and run it.  Returns the cell."""
         self.until_kernel_is("idle", "busy")
         cells = self.notebook.locator(".jp-CodeCell")
-        number = cells.count() - 1
-        editor = cells.nth(number).get_by_role("textbox").first
-        editor.click()
+        last = cells.count() - 1
+        cells.nth(last).get_by_role("textbox").first.click()
+        if cells.nth(last).locator(".cm-content").inner_text().strip():
+            last += 1
+            for key in ("Escape", "b", "Enter"):
+                self.page.keyboard.press(key)
+        cell = cells.nth(last)
+        expect(cell.get_by_role("textbox").first).to_be_focused()
         self.page.keyboard.insert_text(code)
         self.page.keyboard.press("Shift+Enter")
-        return cells.nth(number)
+        return cell
 
     def output(self, cell: Locator) -> str:
         """What a cell has put out, without white space around it, once it has ended."""
