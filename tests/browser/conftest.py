@@ -16,6 +16,8 @@ What a test asks for:
 ``page``
     A tab on ``lab`` in a context of its own: a :class:`tests.support.lab_page.LabPage`, to be
     opened by ``page.open()``.  Its methods say what somebody does, ``page.page`` is Playwright's.
+``panel_page``
+    The same, opened, with the panel in front, which looks at its runners every second.
 ``browse``
     Makes further tabs, of any server: ``browse(lab)``.  Each has its own context; two tabs of one
     context are ``browse(lab, beside=page)``.
@@ -223,3 +225,11 @@ def browse(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Browse]
 def page(lab: Lab, browse: Browse) -> LabPage:
     """A tab on ``lab``, not yet opened."""
     return browse(lab)
+
+
+@pytest.fixture
+def panel_page(lab: Lab, page: LabPage) -> LabPage:
+    """A tab on ``lab`` in which the panel is open."""
+    lab.write_settings("gra-provisioner:runners", {"usageInterval": 1})
+    page.open().open_panel()
+    return page

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -17,8 +17,13 @@ from tests.support.waiting import WaitTimeout
 GRA = (sys.executable, "-m", "gra_provisioner")
 
 
-def gra(*arguments: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
-    """Run ``gra`` to its end.  The caller looks at the exit code."""
+def gra(
+    *arguments: str, timeout: float = 60.0, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run ``gra`` to its end.  The caller looks at the exit code.
+
+    ``env`` is the whole environment of its process; this one's by default.
+    """
     return subprocess.run(
         [*GRA, *arguments],
         capture_output=True,
@@ -26,6 +31,7 @@ def gra(*arguments: str, timeout: float = 60.0) -> subprocess.CompletedProcess[s
         timeout=timeout,
         check=False,
         stdin=subprocess.DEVNULL,
+        env=env,
     )
 
 

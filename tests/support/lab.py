@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tests.support.cli import gra
 from tests.support.kernelspecs import KernelSpecs
 from tests.support.places import Places
 from tests.support.rest import Rest
@@ -54,6 +55,28 @@ class Lab:
         """The address of a page; ``path`` is below the server's base."""
         separator = "&" if "?" in path else "?"
         return f"{self.server.url}{path}{separator}token={self.server.token}"
+
+    def gra(self, *arguments: str, owner: str | None = None) -> str:
+        """What ``gra`` prints, run by the server's user, or by somebody else.  It must succeed."""
+        environment = {**self.environment, **({"GRA_OWNER": owner} if owner else {})}
+        result = gra(*arguments, env=environment)
+        if result.returncode != 0:
+            raise AssertionError(f"gra {' '.join(arguments)}: {result.stderr}")
+        return result.stdout
+
+    @contextmanager
+    def anothers_runner(self) -> Iterator[str]:
+        """The name of a runner, without a kernel, of an owner called ada, while the block runs."""
+        name = self.gra("create", "--no-kernel", owner="ada").strip()
+        try:
+            yield name
+        finally:
+            # Where the test has had it deleted there is none.
+            gra("delete", name, env={**self.environment, "GRA_OWNER": "ada"})
+
+    def kernels(self) -> list[str]:
+        """The ids of the kernels that the server has."""
+        return [kernel["id"] for kernel in self._listed("api/kernels")]
 
     def write_notebook(self, name: str, *cells: str) -> None:
         """Write a notebook of code cells into the folder that the page shows."""

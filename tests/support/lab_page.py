@@ -169,3 +169,22 @@ class LabPage:
     def row(self, runner: str) -> Locator:
         """The row of a runner."""
         return self.grid.locator(f'[role="row"][data-runner="{runner}"]')
+
+    def state(self, runner: str) -> Locator:
+        """What the row of a runner says that it does."""
+        return self.row(runner).locator(".gra-Row-state")
+
+    def choose(self, runner: str, label: str) -> None:
+        """Choose from the menu of a runner's row."""
+        self.row(runner).click(button="right")
+        self.menu_item(label).click()
+
+    def menu_item(self, label: str) -> Locator:
+        """An item of the menu that is open, by all of its label."""
+        labelled = self.page.get_by_text(label, exact=True)
+        return self.page.get_by_role("menuitem").filter(has=labelled)
+
+    def press(self, *keys: str) -> None:
+        """Press keys, one after the other, wherever the focus is."""
+        for key in keys:
+            self.page.keyboard.press(key)
