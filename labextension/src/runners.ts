@@ -2,11 +2,15 @@ import type {
   JupyterFrontEnd,
   JupyterFrontEndPlugin
 } from '@jupyterlab/application';
+import { IConsoleTracker } from '@jupyterlab/console';
 import { PageConfig } from '@jupyterlab/coreutils';
+import { INotebookTracker } from '@jupyterlab/notebook';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 
 import { Client } from './api/client';
+import { type ITargetArguments, targetsOf } from './commands/targets';
 import { RunnerModel } from './model/model';
+import { PanelState } from './panel/state';
 import { IRunners } from './tokens';
 
 /** What the server extension says of itself in the page (gra_provisioner/server/extension.py). */
@@ -20,9 +24,14 @@ export const runners: JupyterFrontEndPlugin<IRunners | null> = {
   id: ID,
   description: 'Knows what runners there are, and asks the server about them.',
   autoStart: true,
-  optional: [ISettingRegistry],
+  optional: [ISettingRegistry, INotebookTracker, IConsoleTracker],
   provides: IRunners,
-  activate: (app: JupyterFrontEnd, registry: ISettingRegistry | null) => {
+  activate: (
+    app: JupyterFrontEnd,
+    registry: ISettingRegistry | null,
+    notebooks: INotebookTracker | null,
+    consoles: IConsoleTracker | null
+  ) => {
     if (!PageConfig.getOption(PAGE_OPTION)) {
       return null;
     }
@@ -31,7 +40,31 @@ export const runners: JupyterFrontEndPlugin<IRunners | null> = {
     if (registry) {
       void follow(registry, model);
     }
-    return { model, client };
+    const state = new PanelState();
+    const currentKernel = (): string | null => {
+      const widget = app.shell.currentWidget;
+      const tracker = [notebooks, consoles].find(
+        each => each?.currentWidget && each.currentWidget === widget
+      );
+      const context = tracker?.currentWidget?.sessionContext;
+      return context?.session?.kernel?.id ?? null;
+    };
+    const targets = (args: ITargetArguments) =>
+      targetsOf(args, {
+        model,
+        selection: state.selection,
+        currentKernel: currentKernel()
+      });
+    return {
+      model,
+      client,
+      state,
+      targets,
+      target: args => {
+        const chosen = targets(args);
+        return chosen.length === 1 ? chosen[0] : undefined;
+      }
+    };
   }
 };
 

@@ -26,13 +26,11 @@ import { showDetails } from '../launch/dialog';
 import { documentsOf } from '../model/documents';
 import { documentOf, groupOf } from '../model/rows';
 import { runnerIcon } from '../panel/icons';
-import type { PanelState } from '../panel/state';
 import type { IRunners } from '../tokens';
 import { askAndCreate } from './create';
 import { confirmDeletion, confirmKernelEnd, deleteRunners } from './deletion';
 import { CommandIDs } from './ids';
 import { Kernels } from './kernels';
-import { targetsOf } from './targets';
 
 /** Those that are of use without a runner being named. */
 export const PALETTE: readonly string[] = Object.values(CommandIDs);
@@ -40,10 +38,7 @@ export const PALETTE: readonly string[] = Object.values(CommandIDs);
 export interface ICommandOptions {
   app: JupyterFrontEnd;
   runners: IRunners;
-  state: PanelState;
   settings: Promise<ISettingRegistry.ISettings> | null;
-  /** The kernel of the document in front. */
-  currentKernel: () => string | null;
   /** Bring the panel to the front. */
   show: () => void;
   trans: TranslationBundle;
@@ -64,23 +59,13 @@ const NONE = { args: { type: 'object', properties: {} } } as const;
 
 /** Add the commands about runners. */
 export function addCommands(options: ICommandOptions): void {
-  const { app, runners, state, settings, trans } = options;
-  const { model, client } = runners;
+  const { app, runners, settings, trans } = options;
+  const { model, client, state } = runners;
   const { commands, serviceManager } = app;
   const kernels = new Kernels(serviceManager);
 
-  const targets = (args: ReadonlyPartialJSONObject): Runner[] =>
-    targetsOf(args, {
-      model,
-      selection: state.selection,
-      currentKernel: options.currentKernel()
-    });
-  const only = (args: ReadonlyPartialJSONObject): Runner | undefined => {
-    const chosen = targets(args);
-    return chosen.length === 1 ? chosen[0] : undefined;
-  };
   const kernelOf = (args: ReadonlyPartialJSONObject): string | null =>
-    kernels.idOf(only(args));
+    kernels.idOf(runners.target(args));
   const documents = () => documentsOf(serviceManager.sessions.running());
   const deletion = () => ({ client, state, documents: documents(), trans });
 
@@ -121,7 +106,7 @@ export function addCommands(options: ICommandOptions): void {
     icon: runnerIcon,
     describedBy: ONE,
     execute: args => {
-      const runner = only(args);
+      const runner = runners.target(args);
       options.show();
       if (runner) {
         state.reveal(runner);
@@ -161,8 +146,8 @@ export function addCommands(options: ICommandOptions): void {
     label: trans.__('Delete Runner…'),
     icon: closeIcon,
     describedBy: SEVERAL,
-    isEnabled: args => targets(args).length > 0,
-    execute: args => remove(targets(args))
+    isEnabled: args => runners.targets(args).length > 0,
+    execute: args => remove(runners.targets(args))
   });
   const finished = (): Runner[] =>
     [...model.runners.values()].filter(
@@ -179,9 +164,9 @@ export function addCommands(options: ICommandOptions): void {
     label: trans.__('Open Notebook or Console'),
     icon: notebookIcon,
     describedBy: ONE,
-    isEnabled: args => only(args) !== undefined,
+    isEnabled: args => runners.target(args) !== undefined,
     execute: async args => {
-      const runner = only(args);
+      const runner = runners.target(args);
       const document = runner && documentOf(runner, documents());
       if (document?.type === 'console') {
         await commands.execute('console:open', { path: document.path });
@@ -228,7 +213,7 @@ export function addCommands(options: ICommandOptions): void {
     describedBy: ONE,
     isEnabled: args => kernelOf(args) !== null,
     execute: async args => {
-      const runner = only(args);
+      const runner = runners.target(args);
       const id = kernels.idOf(runner);
       if (runner && id && (await confirmKernelEnd(runner, 'restart', trans))) {
         await kernels.restart(id);
@@ -240,7 +225,7 @@ export function addCommands(options: ICommandOptions): void {
     describedBy: ONE,
     isEnabled: args => kernelOf(args) !== null,
     execute: async args => {
-      const runner = only(args);
+      const runner = runners.target(args);
       const id = kernels.idOf(runner);
       if (runner && id && (await confirmKernelEnd(runner, 'shutdown', trans))) {
         await kernels.shutdown(id);
@@ -252,9 +237,9 @@ export function addCommands(options: ICommandOptions): void {
     caption: trans.__('For a terminal: jupyter console on this kernel'),
     icon: copyIcon,
     describedBy: ONE,
-    isEnabled: args => only(args)?.status === 'running',
+    isEnabled: args => runners.target(args)?.status === 'running',
     execute: args => {
-      const runner = only(args);
+      const runner = runners.target(args);
       if (runner) {
         Clipboard.copyToSystem(`gra attach ${runner.name}`);
         Notification.info(trans.__('Copied: gra attach %1', runner.name), {
@@ -267,9 +252,9 @@ export function addCommands(options: ICommandOptions): void {
     label: trans.__('Show Details'),
     icon: infoIcon,
     describedBy: ONE,
-    isEnabled: args => only(args) !== undefined,
+    isEnabled: args => runners.target(args) !== undefined,
     execute: async args => {
-      const runner = only(args);
+      const runner = runners.target(args);
       if (runner) {
         await showDetails(ofRunner(runner), client, trans);
       }

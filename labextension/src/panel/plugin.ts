@@ -5,8 +5,6 @@ import {
   type JupyterFrontEndPlugin
 } from '@jupyterlab/application';
 import { ICommandPalette } from '@jupyterlab/apputils';
-import { IConsoleTracker } from '@jupyterlab/console';
-import { INotebookTracker } from '@jupyterlab/notebook';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStateDB } from '@jupyterlab/statedb';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
@@ -21,7 +19,6 @@ import { CommandIDs } from '../commands/ids';
 import type { SortKey } from '../model/rows';
 import { IRunners } from '../tokens';
 import { RunnersPanel } from './panel';
-import { PanelState } from './state';
 import { restoreView } from './stored';
 
 /** The panel of runners, and the commands about them. */
@@ -36,8 +33,6 @@ export const panel: JupyterFrontEndPlugin<void> = {
     ICommandPalette,
     ILayoutRestorer,
     ILabShell,
-    INotebookTracker,
-    IConsoleTracker,
     IStateDB
   ],
   activate: (
@@ -48,30 +43,19 @@ export const panel: JupyterFrontEndPlugin<void> = {
     palette: ICommandPalette | null,
     restorer: ILayoutRestorer | null,
     labShell: ILabShell | null,
-    notebooks: INotebookTracker | null,
-    consoles: IConsoleTracker | null,
     stateDB: IStateDB | null
   ) => {
     if (!runners) {
       return;
     }
     const trans = (translator ?? nullTranslator).load('gra_provisioner');
-    const { model } = runners;
-    const state = new PanelState();
+    const { model, state } = runners;
     const settings = registry ? registry.load(panel.id) : null;
 
     addCommands({
       app,
       runners,
-      state,
       settings,
-      currentKernel: () => {
-        const widget = app.shell.currentWidget;
-        const found = [notebooks, consoles].find(
-          tracker => tracker?.currentWidget && tracker.currentWidget === widget
-        );
-        return found?.currentWidget?.sessionContext.session?.kernel?.id ?? null;
-      },
       show: () => app.shell.activateById(view.id),
       trans
     });
