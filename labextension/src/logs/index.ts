@@ -50,11 +50,15 @@ export const logs: JupyterFrontEndPlugin<void> = {
         if (!widget) {
           const content = new LogWidget(name, runners, trans);
           widget = new MainAreaWidget({ content });
+          // The log has one of its own.
+          widget.toolbar.hide();
           widget.id = `gra-logs-${name}`;
           widget.title.label = trans.__('Log of %1', name);
           widget.title.caption = trans.__('What %1 writes', name);
           widget.title.icon = listIcon;
           await tracker.add(widget);
+        } else {
+          widget.content.renew();
         }
         if (!widget.isAttached) {
           app.shell.add(widget, 'main', { type: 'Runner Log' });

@@ -46,6 +46,19 @@ export function LogLines(props: {
     }
   }, [isFollowed, lines, isWrapped, virtualizer]);
 
+  // The end stays in view in a smaller window, too.
+  React.useEffect(() => {
+    const element = scroller.current;
+    if (!isFollowed || !element) {
+      return;
+    }
+    const resizes = new ResizeObserver(() => {
+      element.scrollTop = element.scrollHeight;
+    });
+    resizes.observe(element);
+    return () => resizes.disconnect();
+  }, [isFollowed]);
+
   // What is read stays where it is while lines before it go.
   const before = React.useRef(dropped);
   React.useLayoutEffect(() => {

@@ -6,6 +6,8 @@ import { ApiError } from '../api/errors';
 import type { LogLine } from '../api/types';
 import { LogBuffer, MOST_LINES } from './buffer';
 
+// So many lines are read before the page may do something else.
+const AT_ONCE = 200;
 // In milliseconds.
 const SHOWN_EVERY = 100;
 const RETRIED_AFTER = 1000;
@@ -110,10 +112,15 @@ export class LogModel implements IDisposable {
     const events = this.client.followLogs(this.runner, query, signal, () =>
       this.setFollowing('live', null)
     );
+    let count = 0;
     for await (const { name, data } of events) {
       if (name === 'line') {
         this._told.push(data as LogLine);
         this.tellSoon();
+        if (++count % AT_ONCE === 0) {
+          // The page is to stay quick while there is much to read.
+          await delay(0, signal);
+        }
       } else if (name === 'end') {
         return true;
       }
@@ -158,10 +165,12 @@ function isFinal(error: ApiError): boolean {
 
 async function delay(milliseconds: number, signal: AbortSignal): Promise<void> {
   await new Promise<void>(resolve => {
-    const timer = setTimeout(resolve, milliseconds);
-    signal.addEventListener('abort', () => {
+    const done = (): void => {
       clearTimeout(timer);
+      signal.removeEventListener('abort', done);
       resolve();
-    });
+    };
+    const timer = setTimeout(done, milliseconds);
+    signal.addEventListener('abort', done);
   });
 }

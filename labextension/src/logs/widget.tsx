@@ -16,8 +16,22 @@ export class LogWidget extends ReactWidget {
   ) {
     super();
     this.addClass('gra-Logs');
+    this._uid = runners.model.get(runner)?.uid;
     this._log = new LogModel(runners.client, runner);
     document.addEventListener('visibilitychange', this._onVisibility);
+  }
+
+  /** Begin anew if there is another runner of this name by now. */
+  renew(): void {
+    const uid = this.runners.model.get(this.runner)?.uid;
+    const isOther = this._uid !== undefined && uid !== this._uid;
+    this._uid = uid ?? this._uid;
+    if (uid !== undefined && isOther) {
+      this._log.dispose();
+      this._log = new LogModel(this.runners.client, this.runner);
+      this.update();
+      this._onVisibility();
+    }
   }
 
   override dispose(): void {
@@ -68,6 +82,7 @@ export class LogWidget extends ReactWidget {
     }
   };
 
-  private readonly _log: LogModel;
+  private _log: LogModel;
+  private _uid: string | undefined;
   private _isWrapped = true;
 }
