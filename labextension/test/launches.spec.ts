@@ -245,27 +245,40 @@ describe('the text of a death', () => {
 });
 
 describe('the next larger profile', () => {
-  function profile(name: string, memory: number, cpu = 1): Profile {
-    const resources = { cpu, memory, ephemeral_storage: 0, gpu: 0 };
+  function profile(name: string, memory: number, cpu = 1, gpu = 0): Profile {
+    const resources = { cpu, memory, ephemeral_storage: 0, gpu };
     return { name, settings: { resources } } as Profile;
   }
   const broken = { name: 'broken', settings: null } as Profile;
   const profiles = [
     broken,
     profile('large', 8 * GIB),
-    profile('gpu', 4 * GIB, 8),
+    profile('gpu', 4 * GIB, 1, 1),
+    profile('medium-cpu', 4 * GIB, 8),
     profile('medium', 4 * GIB, 2),
     profile('small', 2 * GIB)
   ];
 
   it('is the smallest with more memory', () => {
-    expect(largerProfile(profiles, 2 * GIB)?.name).toBe('medium');
-    expect(largerProfile(profiles, 4 * GIB)?.name).toBe('large');
+    expect(largerProfile(profiles, { memory: 2 * GIB, gpu: 0 })?.name).toBe(
+      'medium'
+    );
+    expect(largerProfile(profiles, { memory: 4 * GIB, gpu: 0 })?.name).toBe(
+      'large'
+    );
+  });
+
+  it('has a GPU only where there was one', () => {
+    expect(largerProfile(profiles, { memory: 2 * GIB, gpu: 1 })?.name).toBe(
+      'gpu'
+    );
+    const few = [profile('gpu', 4 * GIB, 1, 1)];
+    expect(largerProfile(few, { memory: 2 * GIB, gpu: 0 })?.name).toBe('gpu');
   });
 
   it('is none above the largest, or where the memory is not known', () => {
-    expect(largerProfile(profiles, 8 * GIB)).toBeNull();
-    expect(largerProfile(profiles, null)).toBeNull();
+    expect(largerProfile(profiles, { memory: 8 * GIB, gpu: 0 })).toBeNull();
+    expect(largerProfile(profiles, { memory: null, gpu: 0 })).toBeNull();
   });
 });
 

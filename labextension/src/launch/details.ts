@@ -39,8 +39,9 @@ export function ofLaunch(
     message,
     hint,
     phases: times(launch, now),
-    events: launch.events.length > 0 ? launch.events : null,
-    log: launch.log.length > 0 ? launch.log : null
+    // One that could not start was removed, and its name can be another's by now.
+    events: launch.state === 'failed' ? launch.events : null,
+    log: launch.state === 'failed' ? launch.log : null
   };
 }
 
@@ -55,7 +56,7 @@ export function ofDeath(event: DeathEvent, document: string): Details {
     hint: event.hint ?? '',
     phases: [],
     events: null,
-    log: event.stderr?.length ? event.stderr : null
+    log: event.stderr?.length || event.runner_gone ? (event.stderr ?? []) : null
   };
 }
 

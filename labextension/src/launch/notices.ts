@@ -18,6 +18,9 @@ const TICK = 1000;
 const SUCCESS_SHOWN = 5000;
 const REMEMBERED = 60_000;
 
+/** The reason of a runner that was ended by means of gra (docs/errors.md). */
+const DELETED = 'Deleted';
+
 /** What the notices need of the page. */
 export interface INoticesOptions {
   runners: IRunners;
@@ -40,7 +43,7 @@ export class Notices implements IDisposable {
   }
 
   /** A start is told once it has taken so many milliseconds; null: never, unless it fails. */
-  tellAfter: number | null = 1000;
+  tellAfter: number | null = 2000;
 
   get isDisposed(): boolean {
     return this._isDisposed;
@@ -191,7 +194,9 @@ export class Notices implements IDisposable {
       }
     });
     const message = text.death(event, path, larger, trans);
-    Notification.emit(message, 'error', { autoClose: false, actions });
+    // Somebody wanted that one.
+    const type = event.reason === DELETED ? 'warning' : 'error';
+    Notification.emit(message, type, { autoClose: false, actions });
   }
 
   /** The name of the next larger profile; null where there is none, or nobody can say. */
@@ -202,12 +207,10 @@ export class Notices implements IDisposable {
       const profiles = await client.profiles();
       const used = event.profile ?? runner?.profile;
       const profile = profiles.find(({ name }) => name === used);
-      const memory =
-        runner?.resources.memory ??
-        profile?.settings?.resources.memory ??
-        event.memory?.limit ??
-        null;
-      return largerProfile(profiles, memory)?.name ?? null;
+      const size = runner?.resources ?? profile?.settings?.resources;
+      const memory = size?.memory ?? event.memory?.limit ?? null;
+      const gpu = size?.gpu ?? null;
+      return largerProfile(profiles, { memory, gpu })?.name ?? null;
     } catch (error) {
       // The death is told without that choice.
       console.warn(`gra: no profiles: ${explain(error)}`);
