@@ -7,11 +7,17 @@ import { ROOT } from '../api/client';
 
 /** Words for what the user is told in the terminal. */
 export interface IConnectionTexts {
-  /** The shell has ended, or its connection has. */
+  /** The shell has ended. */
   ended: string;
+  /** The connection was lost, and the shell with it. */
+  lost: string;
   /** How to open another one. */
   again: string;
 }
+
+/** Codes that the websocket is closed with: a shell that has ended, and from here on errors. */
+const ENDED = 1000;
+const ERRORS = 4000;
 
 /**
  * A shell in a runner, as Lab's terminal wants it: over the server's websocket, which speaks
@@ -77,7 +83,7 @@ export class RunnerTerminalConnection implements Terminal.ITerminalConnection {
         if (status === 'connected') {
           resolve();
         } else if (status === 'disconnected') {
-          reject(new Error(this.texts.ended));
+          reject(new Error(this.texts.lost));
         }
       };
       this._statusChanged.connect(changed);
@@ -115,7 +121,7 @@ export class RunnerTerminalConnection implements Terminal.ITerminalConnection {
     // An error is followed by the end.
     socket.onclose = event => {
       if (socket === this._socket) {
-        this.onEnd(event.reason);
+        this.onEnd(event.code);
       }
     };
   }
@@ -138,19 +144,21 @@ export class RunnerTerminalConnection implements Terminal.ITerminalConnection {
         this._messageReceived.emit({ type, content });
         break;
       case 'disconnect':
-        this.close();
-        this.onEnd('');
+        // The code that the websocket is closed with says why.
         break;
     }
   }
 
-  private onEnd(reason: string): void {
+  private onEnd(code: number): void {
     this._socket = null;
-    if (this._isDisposed || this._status === 'disconnected') {
-      return;
+    const { ended, lost, again } = this.texts;
+    if (code === ENDED) {
+      this.write(`\r\n[${ended}]\r\n`);
+    } else if (code < ERRORS) {
+      this.write(`\r\n[${lost}]\r\n`);
     }
-    const { ended, again } = this.texts;
-    this.write(`\r\n[${reason || ended}]\r\n${again}\r\n`);
+    // The message of an error was sent by the server.
+    this.write(`${again}\r\n`);
     this.setStatus('disconnected');
   }
 

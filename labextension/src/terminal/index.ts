@@ -66,7 +66,10 @@ export const terminal: JupyterFrontEndPlugin<void> = {
           app.serviceManager.serverSettings,
           {
             ended: trans.__('The shell has ended.'),
-            again: trans.__('Press Enter to open another one.')
+            lost: trans.__(
+              'The connection was lost, and the shell ended with it.'
+            ),
+            again: trans.__('Press Enter to open a shell.')
           }
         );
         const content = new Terminal(
@@ -79,7 +82,12 @@ export const terminal: JupyterFrontEndPlugin<void> = {
           },
           translator ?? nullTranslator
         );
-        const widget: TerminalWidget = new MainAreaWidget({ content });
+        const widget: TerminalWidget = new MainAreaWidget({
+          content,
+          // Only then it can have the focus.
+          reveal: content.ready
+        });
+        widget.toolbar.hide();
         widget.title.icon = terminalIcon;
         const showTitle = (): void => {
           widget.title.label = name;
