@@ -104,7 +104,8 @@ describe('launches', () => {
       reason: 'Failed',
       message: 'no such image',
       count: 2,
-      source: 'kubelet'
+      source: 'kubelet',
+      about: 'Pod/runner-3'
     };
     const launch = only(
       after(
@@ -117,7 +118,7 @@ describe('launches', () => {
             message: 'There is no such image.',
             hint: 'Look at its name.',
             phases: [{ phase: 'pulling', seconds: 3, message: 'pulling' }],
-            details: { events: [event], log: ['one', { text: 'two' }] }
+            details: { events: [event], log: ['one', 'two'] }
           })
         ]
       )

@@ -13,6 +13,7 @@ import type {
   Profile,
   Ready,
   Runner,
+  RunnerEvent,
   RunnerList,
   StartKernelRequest,
   StartedKernel
@@ -80,6 +81,13 @@ export class Client {
 
   async profiles(): Promise<Profile[]> {
     return (await this.json<{ profiles: Profile[] }>('profiles')).profiles;
+  }
+
+  /** What the cluster has said about a runner; of one that is gone where its uid is known. */
+  async listEvents(name: string, uid: string): Promise<RunnerEvent[]> {
+    const query = { uid: uid || undefined };
+    const path = `runners/${name}/events`;
+    return (await this.json<{ events: RunnerEvent[] }>(path, { query })).events;
   }
 
   async logs(name: string, query: LogQuery): Promise<LogLine[]> {

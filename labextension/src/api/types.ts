@@ -9,6 +9,7 @@ type Schemas = components['schemas'];
 export type Runner = Schemas['SeenRunner'];
 export type RunnerStatus = Schemas['RunnerStatus'];
 export type KernelState = Schemas['KernelState'];
+export type RunnerEvent = Schemas['RunnerEvent'];
 export type RunnerList = Schemas['RunnerList'];
 export type MadeRunner = Schemas['MadeRunner'];
 export type Profile = Schemas['Profile'];

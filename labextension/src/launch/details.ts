@@ -1,8 +1,8 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 
-import type { Runner } from '../api/types';
+import type { Runner, RunnerEvent } from '../api/types';
 import { phaseName } from '../model/format';
-import type { DeathEvent, PhaseTime, PodEvent } from './events';
+import type { DeathEvent, PhaseTime } from './events';
 import { type Launch, times } from './launches';
 import { seconds } from './text';
 
@@ -19,7 +19,7 @@ export interface Details {
   hint: string;
   phases: readonly PhaseTime[];
   /** Null: not known, so that the server can be asked. */
-  events: readonly PodEvent[] | null;
+  events: readonly RunnerEvent[] | null;
   /** Lines of the log; null: not known, so that the server can be asked. */
   log: readonly string[] | null;
 }
@@ -74,11 +74,9 @@ export function ofRunner(runner: Runner): Details {
   };
 }
 
-/** When an event of a pod was, as the user's clock has it; empty where that is not known. */
-export function timeOf(event: PodEvent): string {
-  return event.time === null
-    ? ''
-    : new Date(event.time * 1000).toLocaleTimeString();
+/** When an event was, as the user's clock has it. */
+export function timeOf(event: RunnerEvent): string {
+  return new Date(event.time * 1000).toLocaleTimeString();
 }
 
 /** All of it as text, to be put into a mail. */

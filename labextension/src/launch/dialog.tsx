@@ -10,9 +10,10 @@ import * as React from 'react';
 
 import { ApiError } from '../api/errors';
 import type { Client } from '../api/client';
+import type { RunnerEvent } from '../api/types';
 import { phaseName } from '../model/format';
 import { type Details, asText, timeOf } from './details';
-import type { PhaseTime, PodEvent } from './events';
+import type { PhaseTime } from './events';
 import { seconds, subject } from './text';
 
 /** So many of the log's last lines are asked for. */
@@ -127,7 +128,7 @@ function Phases(props: {
 }
 
 function Events(props: {
-  events: readonly PodEvent[];
+  events: readonly RunnerEvent[];
   trans: TranslationBundle;
 }): React.ReactElement {
   const { events, trans } = props;
@@ -184,10 +185,7 @@ async function complete(details: Details, client: Client): Promise<Details> {
   const [events, log] = await Promise.all([
     details.events ??
       orNothing(async () => {
-        const query = { uid: runnerUid || undefined };
-        const path = `runners/${runner}/events`;
-        return (await client.json<{ events: PodEvent[] }>(path, { query }))
-          .events;
+        return await client.listEvents(runner, runnerUid);
       }),
     details.log ??
       orNothing(async () =>

@@ -4,21 +4,12 @@
 
 import type { Event } from '@jupyterlab/services';
 
+import type { RunnerEvent } from '../api/types';
+
 export const RUNNER_LAUNCH =
   'https://events.gra.dev/gra_provisioner/runner_launch/v1';
 export const KERNEL_DEATH =
   'https://events.gra.dev/gra_provisioner/kernel_death/v1';
-
-/** What the cluster said about a runner's pod. */
-export interface PodEvent {
-  /** In seconds since the epoch; null where nobody has noted it. */
-  time: number | null;
-  type: string;
-  reason: string;
-  message: string;
-  count: number;
-  source: string;
-}
 
 /** A phase of a launch that has ended. */
 export interface PhaseTime {
@@ -49,8 +40,8 @@ export interface LaunchEvent extends Subject {
   phases?: readonly PhaseTime[];
   /** Of a launch that failed: what was known before its runner was removed. */
   details?: {
-    events?: readonly PodEvent[];
-    log?: readonly (string | { text: string })[];
+    events: readonly RunnerEvent[];
+    log: readonly string[];
   };
 }
 
@@ -61,7 +52,7 @@ export interface DeathEvent extends Subject {
   code?: number;
   runner_gone?: boolean;
   /** In bytes; where memory ran out. */
-  memory?: { used: number; limit: number };
+  memory?: { used?: number; limit: number };
 }
 
 /** An emission of the server's event stream, if it is the news of a launch. */

@@ -1,4 +1,5 @@
-import type { LaunchEvent, PhaseTime, PodEvent } from './events';
+import type { RunnerEvent } from '../api/types';
+import type { LaunchEvent, PhaseTime } from './events';
 
 /** Of launches that have ended so many are remembered, for their details. */
 export const MOST_REMEMBERED = 50;
@@ -34,7 +35,7 @@ export interface Launch {
   phases: readonly PhaseTime[];
   /** How long it took in seconds, once it has ended. */
   seconds: number | null;
-  events: readonly PodEvent[];
+  events: readonly RunnerEvent[];
   log: readonly string[];
 }
 
@@ -136,9 +137,7 @@ function told(launch: Launch, event: LaunchEvent, now: number): Launch {
     phases: event.phases ?? [],
     seconds: event.seconds ?? (now - launch.begun) / 1000,
     events: event.details?.events ?? [],
-    log: (event.details?.log ?? []).map(line =>
-      typeof line === 'string' ? line : line.text
-    )
+    log: event.details?.log ?? []
   };
 }
 

@@ -109,7 +109,10 @@ export class Notices implements IDisposable {
   private onReady(launch: launches.Launch): void {
     const id = this._notices.get(launch.key);
     this._notices.delete(launch.key);
-    if (id) {
+    if (id && !document.getElementById(id)) {
+      // The user has hidden it, and hears only of a failure.
+      Notification.dismiss(id);
+    } else if (id) {
       const { trans } = this.options;
       Notification.update({
         id,
@@ -232,17 +235,11 @@ export class Notices implements IDisposable {
   ): Promise<void> {
     const { client } = this.options.runners;
     try {
-      const { kernel } = await client.json<{ kernel: { id: string } }>(
-        'kernels',
-        {
-          method: 'POST',
-          body: {
-            profile,
-            path: session.path,
-            ...(event.kernel_name && { name: event.kernel_name })
-          }
-        }
-      );
+      const { kernel } = await client.startKernel({
+        profile,
+        path: session.path,
+        ...(event.kernel_name && { name: event.kernel_name })
+      });
       await session.context.changeKernel({ id: kernel.id });
     } catch (error) {
       Notification.error(text.toast(text.sentences(explain(error))), {

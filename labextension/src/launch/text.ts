@@ -1,6 +1,6 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 
-import { baseName, phaseName, sizeOf } from '../model/format';
+import { baseName, phaseName, size, sizeOf } from '../model/format';
 import type { DeathEvent } from './events';
 import { type Launch, times } from './launches';
 import { isOutOfMemory } from './profiles';
@@ -110,17 +110,22 @@ export function death(
     ]);
   }
   const { memory } = event;
-  const what = memory
-    ? trans.__(
-        '%1: out of memory, %2.',
-        who,
-        sizeOf(memory.used, memory.limit, trans)
-      )
+  const amount = memory && amountOf(memory, trans);
+  const what = amount
+    ? trans.__('%1: out of memory, %2.', who, amount)
     : trans.__('%1: out of memory.', who);
   const advice = larger
     ? trans.__('Pick %1, or free memory.', larger)
     : trans.__('Free memory before that point.');
   return toast([what, advice]);
+}
+
+/** How much memory there was, and how much of it was used where that is known. */
+function amountOf(
+  { used, limit }: NonNullable<DeathEvent['memory']>,
+  trans: TranslationBundle
+): string {
+  return used === undefined ? size(limit) : sizeOf(used, limit, trans);
 }
 
 /** The sentences of a text. */
