@@ -192,10 +192,26 @@ describe('the text of a launch', () => {
     );
     const told = text.failure(launch, launch.notebook, trans);
     expect(told).toMatch(
-      /^runner-3 for analysis.ipynb could not start: There is no such image\./
+      /^analysis.ipynb could not start: There is no such image\./
     );
     expect(told.length).toBeLessThanOrEqual(text.TOAST);
     expect(told).toMatch(/\.$/);
+  });
+
+  it('is cut at a word where the first sentence of a failure is long', () => {
+    const launch = only(
+      after([
+        0,
+        phase('pulling', {
+          state: 'failed',
+          message: `runner-3 did not start. The registry ${'of it '.repeat(30)}`
+        })
+      ])
+    );
+    const told = text.failure(launch, launch.notebook, trans);
+    expect(told).toMatch(/^analysis.ipynb could not start: The registry of it/);
+    expect(told).toMatch(/ (of|it)…$/);
+    expect(told.length).toBeLessThanOrEqual(text.TOAST);
   });
 
   it('tells times as people do', () => {

@@ -79,24 +79,28 @@ function All({ details, client, trans }: IAllProps): React.ReactElement {
   const { reason, message, hint, phases, events, log } = known;
   return (
     <>
-      {reason && <div className="gra-Details-reason">{reason}</div>}
-      {message && <p className="gra-Details-message">{message}</p>}
-      {hint && <p className="gra-Details-hint">{hint}</p>}
-      {phases.length > 0 && <Phases phases={phases} trans={trans} />}
-      {events && events.length > 0 && <Events events={events} trans={trans} />}
-      {log && log.length > 0 && (
-        <section>
-          <h3>{trans.__('Last lines of the log')}</h3>
-          <pre
-            className="gra-Details-log"
-            tabIndex={0}
-            aria-label={trans.__('Last lines of the log')}
-          >
-            {log.join('\n')}
-          </pre>
-        </section>
-      )}
-      {problem && <p className="gra-Details-hint">{problem}</p>}
+      <div className="gra-Details-all" tabIndex={0}>
+        {reason && <div className="gra-Details-reason">{reason}</div>}
+        {message && <p className="gra-Details-message">{message}</p>}
+        {hint && <p className="gra-Details-hint">{hint}</p>}
+        {phases.length > 0 && <Phases phases={phases} trans={trans} />}
+        {events && events.length > 0 && (
+          <Events events={events} trans={trans} />
+        )}
+        {log && log.length > 0 && (
+          <section>
+            <h3>{trans.__('Last lines of the log')}</h3>
+            <pre
+              className="gra-Details-log"
+              tabIndex={0}
+              aria-label={trans.__('Last lines of the log')}
+            >
+              {log.join('\n')}
+            </pre>
+          </section>
+        )}
+        {problem && <p className="gra-Details-hint">{problem}</p>}
+      </div>
       <Copy text={() => asText(known, trans)} trans={trans} />
     </>
   );

@@ -85,9 +85,15 @@ export function failure(
   document: string,
   trans: TranslationBundle
 ): string {
-  const who = subject(launch.runner, document, trans);
+  const who = document ? baseName(document) : launch.runner;
+  // Messages about pods begin with what is said here in other words.
+  const message = launch.message.replace(/^\S+ did not start\.\s+/, '');
   return toast([
-    ...sentences(trans.__('%1 could not start: %2', who, launch.message)),
+    ...sentences(
+      who
+        ? trans.__('%1 could not start: %2', who, message)
+        : trans.__('The runner could not start: %1', message)
+    ),
     ...sentences(launch.hint)
   ]);
 }
@@ -146,5 +152,9 @@ export function toast(all: readonly string[]): string {
     }
     text = longer;
   }
-  return text || `${(all[0] ?? '').slice(0, TOAST - 1)}…`;
+  if (text) {
+    return text;
+  }
+  const cut = (all[0] ?? '').slice(0, TOAST - 1);
+  return `${cut.slice(0, cut.lastIndexOf(' '))}…`;
 }
