@@ -8,6 +8,7 @@ import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { listIcon } from '@jupyterlab/ui-components';
 
 import { CommandIDs } from '../commands/ids';
+import type { ITargetArguments } from '../commands/targets';
 import { IRunners } from '../tokens';
 import { LogWidget } from './widget';
 
@@ -31,6 +32,9 @@ export const logs: JupyterFrontEndPlugin<void> = {
     const tracker = new WidgetTracker<MainAreaWidget<LogWidget>>({
       namespace: 'gra-provisioner-logs'
     });
+    // A tab that is restored is told a name that may be nobody's any more.
+    const nameOf = (args: ITargetArguments): string | undefined =>
+      typeof args.name === 'string' ? args.name : runners.target(args)?.name;
     app.commands.addCommand(CommandIDs.logs, {
       label: trans.__('Open Log'),
       caption: trans.__("Show a runner's log as it is written"),
@@ -38,14 +42,17 @@ export const logs: JupyterFrontEndPlugin<void> = {
       describedBy: {
         args: {
           type: 'object',
-          required: ['name'],
           properties: {
             name: { type: 'string', description: trans.__('The runner') }
           }
         }
       },
+      isEnabled: args => nameOf(args) !== undefined,
       execute: async args => {
-        const name = args['name'] as string;
+        const name = nameOf(args);
+        if (name === undefined) {
+          return null;
+        }
         let widget = tracker.find(({ content }) => content.runner === name);
         if (!widget) {
           const content = new LogWidget(name, runners, trans);

@@ -1,8 +1,9 @@
-import { HISTORY } from './store';
-
 // In pixels.
 export const WIDTH = 40;
 export const HEIGHT = 12;
+
+// Looks that take all of the width; fewer leave room at the left.
+const FEW = 10;
 
 /**
  * The points of a line over the last looks, the newest at the right, as SVG has them.
@@ -14,7 +15,7 @@ export function sparklinePoints(
   highest: number
 ): string {
   const top = Math.max(highest / 4, ...values, Number.MIN_VALUE);
-  const step = WIDTH / (HISTORY - 1);
+  const step = WIDTH / (Math.max(values.length, FEW) - 1);
   const first = WIDTH - step * (values.length - 1);
   return values
     .map((value, index) => {

@@ -10,7 +10,8 @@ import { size, sizeOf, sizes, stateName } from '../model/format';
 import type { IRunnerModel } from '../model/model';
 
 // In pixels: in a panel below, the badge has the runner's name only.
-const NARROW = 720;
+const NARROW = 1000;
+const SMALL = 860;
 
 /** What a badge needs of the page. */
 export interface IBadgeOptions {
@@ -87,8 +88,9 @@ export class RunnerBadge extends ReactWidget {
 
   private readonly _inspection: IDisposable;
   private readonly _resizes = new ResizeObserver(([panel]) => {
-    const isNarrow = panel !== undefined && panel.contentRect.width < NARROW;
-    this.toggleClass('gra-mod-narrow', isNarrow);
+    const width = panel?.contentRect.width ?? Infinity;
+    this.toggleClass('gra-mod-narrow', width < NARROW);
+    this.toggleClass('gra-mod-small', width < SMALL);
   });
 }
 
@@ -123,9 +125,9 @@ function Badge(props: {
       <span className="gra-Badge-dot" data-state={state} aria-hidden="true" />
       <span>{runner.name}</span>
       {runner.profile && (
-        <span className="gra-Badge-more"> · {runner.profile}</span>
+        <span className="gra-Badge-profile"> · {runner.profile}</span>
       )}
-      {memory && <span className="gra-Badge-more"> · {memory}</span>}
+      {memory && <span className="gra-Badge-memory"> · {memory}</span>}
     </button>
   );
 }

@@ -14,6 +14,7 @@ import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { terminalIcon } from '@jupyterlab/ui-components';
 
 import { CommandIDs } from '../commands/ids';
+import type { ITargetArguments } from '../commands/targets';
 import { IRunners } from '../tokens';
 import { RunnerTerminalConnection } from './connection';
 
@@ -44,6 +45,9 @@ export const terminal: JupyterFrontEndPlugin<void> = {
     const tracker = new WidgetTracker<TerminalWidget>({
       namespace: 'gra-provisioner-terminals'
     });
+    // A tab that is restored is told a name that may be nobody's any more.
+    const nameOf = (args: ITargetArguments): string | undefined =>
+      typeof args.name === 'string' ? args.name : runners.target(args)?.name;
     app.commands.addCommand(CommandIDs.terminal, {
       label: trans.__('Open Terminal'),
       caption: trans.__('Open a shell in a runner'),
@@ -51,14 +55,17 @@ export const terminal: JupyterFrontEndPlugin<void> = {
       describedBy: {
         args: {
           type: 'object',
-          required: ['name'],
           properties: {
             name: { type: 'string', description: trans.__('The runner') }
           }
         }
       },
+      isEnabled: args => nameOf(args) !== undefined,
       execute: async args => {
-        const name = args['name'] as string;
+        const name = nameOf(args);
+        if (name === undefined) {
+          return null;
+        }
         // Loads xterm.js, which pages without terminals do without.
         const { Terminal } = await import('@jupyterlab/terminal');
         const connection = new RunnerTerminalConnection(
