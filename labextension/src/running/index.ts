@@ -73,8 +73,8 @@ export const runningRunners: JupyterFrontEndPlugin<void> = {
       shutdownAllLabel: trans.__('Delete All'),
       shutdownAllConfirmationText: () =>
         trans._n(
-          'Delete %1 runner of yours, with its variables and its files?',
-          'Delete %1 runners of yours, with their variables and their files?',
+          'Delete %1 runner of yours? The variables of its kernel are lost.',
+          'Delete %1 runners of yours? The variables of their kernels are lost.',
           list().length
         ),
       // Lab has asked already.
