@@ -40,6 +40,10 @@ test: env  ## Run all checks and all tests; one that fails does not hide the nex
 lint: env  ## Run the static checks of Python and TypeScript, and jest
 	@$(BIN)/python -m tools.check lint
 
+.PHONY: screenshots
+screenshots: frontend  ## Make the pictures of JupyterLab in docs/images anew
+	@GRA_SCREENSHOTS=docs/images $(BIN)/pytest --backend local tests/browser/test_screenshots.py
+
 .PHONY: soak
 soak: env  ## Run the tests that take many rounds
 	@$(BIN)/python -m tools.check soak -- $(ARGS)

@@ -419,8 +419,8 @@ class LocalBackend:
         record = self._read(runner.name)
         if record is None or record["uid"] != runner.uid:
             return RunnerNotFound(
-                f"The runner {runner.name} does not exist any more.",
-                hint="It was deleted. A kernel of it gets a new runner when it is restarted.",
+                f"The runner {runner.name} was deleted.",
+                hint="A kernel of it gets a new runner when it is restarted.",
                 # Nobody but gra removes its folder.
                 details={"reason": "Deleted"},
             )

@@ -26,6 +26,7 @@ _FLUSH_WITHIN = 30.0
 _READ_WITHIN = 2.0
 # The word of an agent that got a signal to end, and does not know whose.
 _TERMINATED = "Terminated"
+_DELETED = "Deleted"
 # Why a runner ended that was deleted by gra.
 _DELETED = "Deleted"
 
@@ -299,7 +300,9 @@ def _why_runner_ended(error: GraError, word: str) -> tuple[Obituary, str]:
     known = str(error.details.get("reason") or "")
     if not word or (reason == _TERMINATED and known):
         return Obituary(error.message, error.hint), known or error.code
-    return Obituary(f"The runner has ended. {word}.", error.hint), reason
+    # Who deleted it is all there is to say.
+    said = word.partition(": ")[2] if reason == _DELETED else ""
+    return Obituary(f"{said or f'The runner has ended. {word}'}.", error.hint), reason
 
 
 def describe(end: KernelExit) -> GraError:

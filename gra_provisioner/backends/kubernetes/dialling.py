@@ -181,8 +181,8 @@ async def alive_pod(cluster: Cluster, runner: Runner) -> Mapping[str, Any]:
         why = await _why_ended(cluster, runner, None, last)
         if last is None or why is None:
             raise RunnerNotFound(
-                f"The runner {runner.name} does not exist any more.",
-                hint="It was deleted. A kernel of it gets a new runner when it is restarted.",
+                f"The runner {runner.name} was deleted.",
+                hint="A kernel of it gets a new runner when it is restarted.",
             )
     else:
         last, why = pod, await _why_ended(cluster, runner, pod, None)

@@ -27,6 +27,7 @@ GONE = RunnerNotFound("runner-1 does not exist any more.", hint="It was deleted.
         (EVICTED, "Idle: for 60 s", "Idle", "The runner has ended. Idle: for 60 s.", ""),
         # It had no time to say anything.
         (EVICTED, "", "Evicted", "runner-1 was evicted.", "Restart the kernel."),
+        (GONE, "Deleted: runner-1 was deleted", "Deleted", "runner-1 was deleted.", GONE.hint),
         (GONE, "", "RunnerNotFound", "runner-1 does not exist any more.", "It was deleted."),
     ],
 )
