@@ -45,6 +45,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "local_only(why): is about the local backend itself, or needs its own means"
     )
     config.addinivalue_line(
+        "markers", "pods_only(why): needs what only a cluster does, beside tests of both backends"
+    )
+    config.addinivalue_line(
         "markers",
         "same_with_pods(why): is run with pods too if they are asked for (--backend kubernetes)",
     )

@@ -201,7 +201,12 @@ describe('what is told of kernels', () => {
     press('Restart with medium');
     await jest.advanceTimersByTimeAsync(0);
     expect(page.asked).toEqual([
-      { profile: 'medium', path: 'analysis.ipynb', name: 'gra' },
+      {
+        profile: 'medium',
+        resources: { memory: 2 * 1024 ** 3 },
+        path: 'analysis.ipynb',
+        name: 'gra'
+      },
       { id: 'new' }
     ]);
   });

@@ -6,14 +6,20 @@ import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Browse
-from tests.support.lab import REPOSITORY, Lab
+from tests.cluster import images
+from tests.cluster.layout import Layout
+from tests.support.cluster import Cluster
+from tests.support.kernelspecs import IPYKERNEL_ARGV, KernelSpecs
+from tests.support.lab import Lab
 from tests.support.lab_page import LabPage
 from tests.support.places import Places
+from tests.support.registry import Registry, forgotten, running
 from tests.support.rest import Rest, rest_server
 
 _PAGE_ONLY = pytest.mark.same_with_pods("the page is told of runners alike")
@@ -117,3 +123,120 @@ def test_two_tabs_agree(panel_page: LabPage, lab: Lab, browse: Browse) -> None:
 
     for tab in (panel_page, other):
         expect(tab.panel).to_contain_text("No runners.")
+
+
+# -- slow and failing starts -------------------------------------------------------------------
+
+# A kernel that starts once a file is there.
+_PATIENT = """
+import os, pathlib, sys, time
+while not pathlib.Path(sys.argv[1]).exists(): time.sleep(0.02)
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+
+
+def test_a_slow_start_tells_its_phase_and_its_time_until_it_is_ready(
+    page: LabPage, lab: Lab
+) -> None:
+    argv = ["python", "-c", _PATIENT, str(lab.runners.work / "go-on"), *IPYKERNEL_ARGV[1:]]
+    _kernelspec(lab, "patient", kernel_argv=argv)
+    page.open().open_panel()
+    page.launch_notebook("patient")
+
+    told = page.notifications
+    expect(told).to_contain_text(
+        re.compile(r"runner-\d+ for Untitled\.ipynb: Starting the kernel… [2-9] s")
+    )
+    assert told.count() == 1
+    expect(page.state(lab.runners.only())).to_have_text(re.compile("[Kk]ernel"))
+
+    lab.runners.touch("go-on")
+    expect(told).to_contain_text(re.compile(r"is ready after \d"))
+    page.until_kernel_is("idle")
+    assert page.run("print(6 * 7)") == "42"
+
+
+@pytest.mark.pods_only("local runners have no images")
+def test_an_image_that_comes_slowly_is_seen_being_pulled(
+    page: LabPage, lab: Lab, registry: Registry
+) -> None:
+    archive = images.built(Layout.of_user().cache) / "images.tar"
+    image = registry.serving("slow/kernel", archive, f"{images.PREFIX}/python:1", _SLOW)
+    _kernelspec(lab, "slow-image", config={"image": image})
+    page.open().open_panel()
+    page.launch_notebook("slow-image")
+
+    row = page.rows.first
+    expect(page.panel).to_contain_text("Starting 1")
+    expect(page.notifications).to_contain_text(re.compile(r"Pulling the image… \d+ s"))
+    expect(page.notifications).to_contain_text(re.compile(r"is ready after \d"))
+    expect(row.locator(".gra-Row-state")).to_have_text("Idle")
+
+
+@pytest.mark.pods_only("local runners have no images")
+def test_a_start_that_fails_tells_its_reason_and_all_details(
+    page: LabPage, lab: Lab, registry: Registry
+) -> None:
+    image = registry.name("nobody/nothing")
+    _kernelspec(lab, "no-image", config={"image": image})
+    page.watch.expect(*_FAILED)
+    page.open().open_panel()
+    page.launch_notebook("no-image")
+
+    told = page.notifications
+    expect(told).to_contain_text("could not start")
+    expect(told).to_contain_text("There is no image")
+    expect(told.get_by_role("button", name="Try again")).to_be_visible()
+    _decline(page)
+    told.get_by_role("button", name="Show details").click()
+
+    for words in ("ImageNotFound", f"There is no image '{image}'", "RUNNER_IMAGE"):
+        expect(page.dialog).to_contain_text(words)
+    phases = page.dialog.get_by_role("table").first
+    expect(phases.get_by_role("row").filter(has_text="Pulling the image")).to_be_visible()
+    expect(page.dialog).to_contain_text(re.compile("Failed.*not found"))
+    page.dialog.get_by_role("button", name="Close").click()
+    # It is there for another try.
+    expect(told).to_be_visible()
+
+
+def test_a_kernel_that_is_not_there_tells_what_is_missing(page: LabPage, lab: Lab) -> None:
+    _kernelspec(lab, "absent", kernel_argv=["no-such-kernel", "-f", "{connection_file}"])
+    page.watch.expect(*_FAILED)
+    page.open()
+    page.launch_notebook("absent")
+
+    told = page.notifications
+    expect(told).to_contain_text("could not start")
+    expect(told).to_contain_text("no-such-kernel")
+    _decline(page)
+    told.get_by_role("button", name="Show details").click()
+    expect(page.dialog).to_contain_text("KernelNotFound")
+    assert lab.runners.uids() == {}
+
+
+# In seconds.
+_SLOW = 6.0
+# The session that was to be, and what is asked about a runner that is gone by then.
+_FAILED = (r"50\d .*api/(sessions|kernels)", r"(404|409|502) .*gra/api/runners/.*/(events|logs)")
+
+
+def _decline(page: LabPage) -> None:
+    """Close the dialogs by which Lab itself tells that there is no kernel, and asks for another."""
+    page.dialog.get_by_role("button", name="Ok").click()
+    page.dialog.get_by_role("button", name="No Kernel").click()
+    expect(page.dialog).to_have_count(0)
+
+
+def _kernelspec(lab: Lab, name: str, **spec: Any) -> None:
+    """A card more in the launcher."""
+    KernelSpecs(lab.places.data, on_runners=True).write(name, **spec)
+
+
+@pytest.fixture
+def registry(cluster: Cluster) -> Iterator[Registry]:
+    """A registry that the node reaches."""
+    # Another cluster's nodes are on other hosts.
+    assert cluster.parts
+    with running() as registry, forgotten(registry):
+        yield registry

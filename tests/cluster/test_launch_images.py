@@ -9,12 +9,11 @@ import pytest
 
 from gra_provisioner.backends.kubernetes.phases import Phase
 from tests.cluster import images
-from tests.cluster.commands import run
 from tests.cluster.layout import Layout
 from tests.support.cli import gra
 from tests.support.cluster import Cluster
 from tests.support.launches import PROMPT, Site, limited_user
-from tests.support.registry import Registry, running
+from tests.support.registry import Registry, forgotten, running
 
 pytestmark = pytest.mark.gra_only
 
@@ -27,22 +26,8 @@ def registry(cluster: Cluster) -> Iterator[Registry]:
     """A registry that the node reaches.  What was pulled from it is removed from the node."""
     # Another cluster's nodes are on other hosts.
     assert cluster.parts
-    with running() as registry:
+    with running() as registry, forgotten(registry):
         yield registry
-        _forget(registry)
-
-
-def _forget(registry: Registry) -> None:
-    socket = Layout.of_user().containerd_socket
-    ctr = ("ctr", "--address", socket, "--namespace", "k8s.io", "images")
-    listed = run(*ctr, "list", "--quiet", doing="listing containerd's images").split()
-    names = [
-        name
-        for name in listed
-        if name.startswith(f"{registry.address}/") or name in registry.configurations
-    ]
-    if names:
-        run(*ctr, "remove", *names, doing="removing a test's images")
 
 
 def test_an_image_that_the_registry_does_not_have_is_not_found(

@@ -57,7 +57,7 @@ def backend_of(item: pytest.Item) -> str:
 def _runs(item: pytest.Item, chosen: str) -> bool:
     backend = backend_of(item)
     if backend == "local":
-        return chosen != "kubernetes"
+        return chosen != "kubernetes" and not item.get_closest_marker("pods_only")
     if chosen == "local" or item.get_closest_marker("local_only"):
         return False
     return chosen == "kubernetes" or not item.get_closest_marker("same_with_pods")

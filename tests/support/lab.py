@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from tests.support.cli import gra
 from tests.support.kernelspecs import KernelSpecs
@@ -74,6 +76,10 @@ class Lab:
             # Where the test has had it deleted there is none.
             gra("delete", name, env={**self.environment, "GRA_OWNER": "ada"})
 
+    def kill_agent(self, name: str) -> None:
+        """End a local runner by a signal to its agent, behind gra's back."""
+        os.kill(int(self.places.runner_records()[name]["agent_pid"]), signal.SIGKILL)
+
     def kernels(self) -> list[str]:
         """The ids of the kernels that the server has."""
         return [kernel["id"] for kernel in self._listed("api/kernels")]
@@ -95,6 +101,16 @@ class Lab:
         folder = self.places.config / "lab" / "user-settings" / package
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.jupyterlab-settings").write_text(json.dumps(settings))
+
+    @contextmanager
+    def started_again(self) -> Iterator[Lab]:
+        """Another server at the same address, after this one was killed."""
+        port = urlsplit(self.server.url).port
+        module = _MODULES[self.app]
+        with jupyter_server(self.places, self.environment, module, port=port) as server:
+            again = replace(self, server=server)
+            yield again
+            again.restore()
 
     def restore(self) -> None:
         """End all that pages have started and forget all that they have written.

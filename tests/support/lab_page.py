@@ -75,6 +75,8 @@ class LabPage:
         """Change the theme: ``JupyterLab Dark`` and so on."""
         self.command("apputils:change-theme", theme=name)
         expect(self.page.locator("body")).to_have_attribute("data-jp-theme-name", name)
+        # Lab would take it away twice if the next theme came sooner.
+        self.page.locator("#jupyterlab-splash").wait_for(state="detached")
 
     @property
     def notifications(self) -> Locator:
@@ -159,7 +161,7 @@ class LabPage:
     @property
     def grid(self) -> Locator:
         """The runners in the panel; there is none while there are no runners."""
-        return self.panel.get_by_role("grid", name="Runners")
+        return self.panel.get_by_role("treegrid", name="Runners")
 
     @property
     def rows(self) -> Locator:

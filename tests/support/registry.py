@@ -20,6 +20,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.cluster.commands import run
+from tests.cluster.layout import Layout
+
 _PIECE = 1 << 16
 _OCI = "application/vnd.oci.image"
 _PATH = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs)/(?P<reference>[^/]+)")
@@ -159,6 +162,22 @@ def running() -> Iterator[Registry]:
         yield registry
     finally:
         registry.close()
+
+
+@contextmanager
+def forgotten(registry: Registry) -> Iterator[None]:
+    """What the test cluster's node has pulled in the block is removed from it."""
+    yield
+    socket = Layout.of_user().containerd_socket
+    ctr = ("ctr", "--address", socket, "--namespace", "k8s.io", "images")
+    listed = run(*ctr, "list", "--quiet", doing="listing containerd's images").split()
+    names = [
+        name
+        for name in listed
+        if name.startswith(f"{registry.address}/") or name in registry.configurations
+    ]
+    if names:
+        run(*ctr, "remove", *names, doing="removing a test's images")
 
 
 def _layer_of_noise() -> tuple[str, bytes]:

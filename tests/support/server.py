@@ -196,19 +196,23 @@ def _free_port() -> int:
 
 @contextmanager
 def jupyter_server(
-    places: Places, env: Mapping[str, str] | None = None, module: str = "jupyter_server"
+    places: Places,
+    env: Mapping[str, str] | None = None,
+    module: str = "jupyter_server",
+    *,
+    port: int | None = None,
 ) -> Iterator[JupyterServer]:
     """``jupyter server`` with the notebooks of ``places``, stopped at the end of the block.
 
     ``env`` is the whole environment of its process; this one's by default.  ``module`` is what
-    Python runs: the server alone, or one with pages.
+    Python runs: the server alone, or one with pages.  ``port`` is a free one by default.
     """
     log = places.root / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", module, "--no-browser", "--allow-root"),
-                *("--ip=127.0.0.1", f"--port={_free_port()}", "--debug"),
+                *("--ip=127.0.0.1", f"--port={port or _free_port()}", "--debug"),
                 f"--ServerApp.root_dir={places.work}",
             ],
             stdout=output,

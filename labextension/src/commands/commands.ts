@@ -4,6 +4,7 @@ import {
   showErrorMessage,
   Notification
 } from '@jupyterlab/apputils';
+import type { Kernel } from '@jupyterlab/services';
 import type { ISettingRegistry } from '@jupyterlab/settingregistry';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import {
@@ -39,6 +40,8 @@ export interface ICommandOptions {
   app: JupyterFrontEnd;
   runners: IRunners;
   settings: Promise<ISettingRegistry.ISettings> | null;
+  /** The connection of an open document to its kernel; null where none is open. */
+  connectionOf: (kernelId: string) => Kernel.IKernelConnection | null;
   /** Bring the panel to the front. */
   show: () => void;
   trans: TranslationBundle;
@@ -216,7 +219,7 @@ export function addCommands(options: ICommandOptions): void {
       const runner = runners.target(args);
       const id = kernels.idOf(runner);
       if (runner && id && (await confirmKernelEnd(runner, 'restart', trans))) {
-        await kernels.restart(id);
+        await kernels.restart(id, options.connectionOf(id));
       }
     }
   });

@@ -1,5 +1,5 @@
 import type { JupyterFrontEnd } from '@jupyterlab/application';
-import { KernelAPI } from '@jupyterlab/services';
+import { type Kernel, KernelAPI } from '@jupyterlab/services';
 
 import type { Runner } from '../api/types';
 
@@ -27,7 +27,18 @@ export class Kernels {
     await KernelAPI.interruptKernel(id, this.manager.serverSettings);
   }
 
-  async restart(id: string): Promise<void> {
+  /**
+   * By the connection of one of the page's documents, if there is one: that knows then that what it
+   * is waiting for does not come, and that nothing is to be sent until the new kernel is there.
+   */
+  async restart(
+    id: string,
+    connection: Kernel.IKernelConnection | null
+  ): Promise<void> {
+    if (connection) {
+      await connection.restart();
+      return;
+    }
     await KernelAPI.restartKernel(id, this.manager.serverSettings);
   }
 

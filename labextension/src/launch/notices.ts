@@ -4,6 +4,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import type { IDisposable } from '@lumino/disposable';
 
 import { explain } from '../api/errors';
+import type { Profile } from '../api/types';
 import type { IRunners } from '../tokens';
 import { type Details, ofDeath, ofLaunch } from './details';
 import { findDocument } from './documents';
@@ -180,7 +181,7 @@ export class Notices implements IDisposable {
     }
     if (session && larger) {
       actions.push({
-        label: trans.__('Restart with %1', larger),
+        label: trans.__('Restart with %1', larger.name),
         caption: trans.__('Start the kernel on a larger runner'),
         displayType: 'accent',
         callback: () => {
@@ -196,14 +197,14 @@ export class Notices implements IDisposable {
         show(ofDeath(event, path));
       }
     });
-    const message = text.death(event, path, larger, trans);
+    const message = text.death(event, path, larger?.name ?? null, trans);
     // Somebody wanted that one.
     const type = event.reason === DELETED ? 'warning' : 'error';
     Notification.emit(message, type, { autoClose: false, actions });
   }
 
-  /** The name of the next larger profile; null where there is none, or nobody can say. */
-  private async largerFor(event: DeathEvent): Promise<string | null> {
+  /** The next larger profile; null where there is none, or nobody can say. */
+  private async largerFor(event: DeathEvent): Promise<Profile | null> {
     const { client, model } = this.options.runners;
     const runner = model.get(event.runner);
     try {
@@ -213,7 +214,7 @@ export class Notices implements IDisposable {
       const size = runner?.resources ?? profile?.settings?.resources;
       const memory = size?.memory ?? event.memory?.limit ?? null;
       const gpu = size?.gpu ?? null;
-      return largerProfile(profiles, { memory, gpu })?.name ?? null;
+      return largerProfile(profiles, { memory, gpu });
     } catch (error) {
       // The death is told without that choice.
       console.warn(`gra: no profiles: ${explain(error)}`);
@@ -231,12 +232,15 @@ export class Notices implements IDisposable {
   private async restartLarger(
     session: OpenSession,
     event: DeathEvent,
-    profile: string
+    profile: Profile
   ): Promise<void> {
     const { client } = this.options.runners;
+    const memory = profile.settings?.resources.memory;
     try {
       const { kernel } = await client.startKernel({
-        profile,
+        profile: profile.name,
+        // The kernelspec may have a size of its own, which lies over the profile's.
+        ...(memory !== undefined && { resources: { memory } }),
         path: session.path,
         ...(event.kernel_name && { name: event.kernel_name })
       });

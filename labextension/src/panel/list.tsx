@@ -56,13 +56,16 @@ export function RunnerList(props: {
   }, [search, groups, sort, reversed]);
 
   React.useEffect(() => {
-    const reveal = (_: PanelState, uid: string): void => {
-      const index = rows.findIndex(row => row.key === uid);
+    const reveal = (): void => {
+      const index = rows.findIndex(row => row.key === state.toReveal);
       if (index >= 0) {
+        state.toReveal = null;
         virtualizer.scrollToIndex(index, { align: 'center' });
+        scroller.current?.focus();
       }
-      scroller.current?.focus();
     };
+    // It may have been asked for before the panel was shown, or the row was known.
+    reveal();
     state.revealed.connect(reveal);
     return () => {
       state.revealed.disconnect(reveal);
@@ -177,7 +180,7 @@ export function RunnerList(props: {
     <div
       ref={scroller}
       className={`gra-List ${props.isOld ? 'gra-mod-old' : ''}`}
-      role="grid"
+      role="treegrid"
       tabIndex={0}
       aria-label={trans.__('Runners')}
       aria-multiselectable="true"
@@ -207,9 +210,11 @@ export function RunnerList(props: {
               data-index={item.index}
               {...(row.kind === 'runner' && {
                 'data-runner': row.runner.name,
+                'aria-level': 2,
                 'aria-selected': isSelected
               })}
               {...(row.kind === 'group' && {
+                'aria-level': 1,
                 'aria-expanded': !row.isCollapsed
               })}
               className={[

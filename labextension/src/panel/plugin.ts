@@ -5,6 +5,8 @@ import {
   type JupyterFrontEndPlugin
 } from '@jupyterlab/application';
 import { ICommandPalette } from '@jupyterlab/apputils';
+import { IConsoleTracker } from '@jupyterlab/console';
+import { INotebookTracker } from '@jupyterlab/notebook';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStateDB } from '@jupyterlab/statedb';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
@@ -16,6 +18,7 @@ import {
 
 import { addCommands, PALETTE } from '../commands/commands';
 import { CommandIDs } from '../commands/ids';
+import { openSessions } from '../launch/sessions';
 import type { SortKey } from '../model/rows';
 import { IRunners } from '../tokens';
 import { RunnersPanel } from './panel';
@@ -33,7 +36,9 @@ export const panel: JupyterFrontEndPlugin<void> = {
     ICommandPalette,
     ILayoutRestorer,
     ILabShell,
-    IStateDB
+    IStateDB,
+    INotebookTracker,
+    IConsoleTracker
   ],
   activate: (
     app: JupyterFrontEnd,
@@ -43,7 +48,9 @@ export const panel: JupyterFrontEndPlugin<void> = {
     palette: ICommandPalette | null,
     restorer: ILayoutRestorer | null,
     labShell: ILabShell | null,
-    stateDB: IStateDB | null
+    stateDB: IStateDB | null,
+    notebooks: INotebookTracker | null,
+    consoles: IConsoleTracker | null
   ) => {
     if (!runners) {
       return;
@@ -56,6 +63,10 @@ export const panel: JupyterFrontEndPlugin<void> = {
       app,
       runners,
       settings,
+      connectionOf: kernelId =>
+        openSessions([notebooks, consoles]).find(
+          session => session.kernelId === kernelId
+        )?.context.session?.kernel ?? null,
       show: () => app.shell.activateById(view.id),
       trans
     });

@@ -12,10 +12,13 @@ export class PanelState {
     return this._changed;
   }
 
-  /** Emitted with the uid of a runner that is to be brought into view. */
-  get revealed(): ISignal<this, string> {
+  /** Emitted when {@link toReveal} is set. */
+  get revealed(): ISignal<this, void> {
     return this._revealed;
   }
+
+  /** The uid of the runner that the list is to bring into view, until it has done so. */
+  toReveal: string | null = null;
 
   get view(): View {
     return this._view;
@@ -78,7 +81,8 @@ export class PanelState {
       showOthers: this._view.showOthers || !runner.mine
     };
     this.select([runner.uid], runner.uid);
-    this._revealed.emit(runner.uid);
+    this.toReveal = runner.uid;
+    this._revealed.emit();
   }
 
   setDeleting(runner: Runner, isDeleting: boolean): void {
@@ -97,5 +101,5 @@ export class PanelState {
   private _deleting: ReadonlySet<string> = new Set();
   private _active: string | null = null;
   private readonly _changed = new Signal<this, void>(this);
-  private readonly _revealed = new Signal<this, string>(this);
+  private readonly _revealed = new Signal<this, void>(this);
 }
