@@ -114,7 +114,8 @@ class LabPage:
 
     def run_cell(self, code: str) -> Locator:
         """Type into the last cell, or one below if that has text, and run it.  Returns the cell."""
-        self.until_kernel_is("idle", "busy")
+        # A kernel that was restarted may be said to start until it is asked for something.
+        self.until_kernel_is("idle", "busy", "starting")
         cells = self.notebook.locator(".jp-CodeCell")
         last = cells.count() - 1
         cells.nth(last).get_by_role("textbox").first.click()
