@@ -46,7 +46,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, expect
+from playwright.sync_api import Browser, BrowserContext, ViewportSize, expect
 
 from tests.cluster.locks import Use
 from tests.support.backends import (
@@ -73,7 +73,7 @@ __all__ = ["backend", "cluster", "cluster_use", "namespace"]
 _FAILED = pytest.StashKey[bool]()
 # Notebook 7 asks for its shortcuts' settings before it has them, whatever else is installed.
 _SHORTCUTS = r"uncaught: TypeError: .*reading 'schema'.*\n.*/static/notebook/notebook_core"
-_VIEWPORT = {"width": 1280, "height": 800}
+_VIEWPORT: ViewportSize = {"width": 1280, "height": 800}
 
 
 class Browse(Protocol):

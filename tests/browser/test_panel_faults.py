@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -110,10 +111,15 @@ hidden => {
 def test_a_page_that_is_hidden_for_long_ends_its_stream_until_it_is_seen(
     page: LabPage, lab: Lab
 ) -> None:
-    begun: list[Request] = []
-    ended: list[Request] = []
-    page.page.on("request", lambda each: _STREAM in each.url and begun.append(each))
-    page.page.on("requestfailed", lambda each: _STREAM in each.url and ended.append(each))
+    begun: list[str] = []
+    ended: list[str] = []
+
+    def note(kind: list[str], request: Request) -> None:
+        if _STREAM in request.url:
+            kind.append(request.url)
+
+    page.page.on("request", partial(note, begun))
+    page.page.on("requestfailed", partial(note, ended))
     page.page.clock.install()
     page.open().open_panel()
     expect(page.panel).to_contain_text("No runners.")

@@ -114,8 +114,8 @@ class LabPage:
 
     def run_cell(self, code: str) -> Locator:
         """Type into the last cell, or one below if that has text, and run it.  Returns the cell."""
-        # A kernel that was restarted may be said to start until it is asked for something.
-        self.until_kernel_is("idle", "busy", "starting")
+        # Lab may say of a restarted kernel that it starts, or nothing, until a cell has run.
+        self.until_kernel_is("idle", "busy", "starting", "unknown")
         cells = self.notebook.locator(".jp-CodeCell")
         last = cells.count() - 1
         cells.nth(last).get_by_role("textbox").first.click()
