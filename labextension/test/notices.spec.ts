@@ -14,13 +14,13 @@ jest.mock('@jupyterlab/apputils', () =>
 );
 
 const GIB = 1024 ** 3;
+const resources = { cpu: 1, ephemeral_storage: 0, gpu: 0 };
 
 /** A page with one open notebook, whose server is the test. */
 class Page {
   constructor() {
     const deleting = new Signal<object, string>(this);
     const changed = new Signal<object, void>(this);
-    const resources = { cpu: 1, ephemeral_storage: 0, gpu: 0 };
     const profiles = [
       { name: 'small', settings: { resources: { ...resources, memory: GIB } } },
       {
@@ -203,7 +203,7 @@ describe('what is told of kernels', () => {
     expect(page.asked).toEqual([
       {
         profile: 'medium',
-        resources: { memory: 2 * 1024 ** 3 },
+        resources: { ...resources, memory: 2 * GIB },
         path: 'analysis.ipynb',
         name: 'gra'
       },

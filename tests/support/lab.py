@@ -86,7 +86,12 @@ class Lab:
 
     def write_notebook(self, name: str, *cells: str) -> None:
         """Write a notebook of code cells into the folder that the page shows."""
-        code = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
+        code: dict[str, Any] = {
+            "cell_type": "code",
+            "execution_count": None,
+            "metadata": {},
+            "outputs": [],
+        }
         document = {
             "cells": [{**code, "id": f"cell-{i}", "source": text} for i, text in enumerate(cells)],
             "metadata": {"kernelspec": {"name": "gra", "display_name": "gra"}},

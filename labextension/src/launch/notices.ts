@@ -235,12 +235,12 @@ export class Notices implements IDisposable {
     profile: Profile
   ): Promise<void> {
     const { client } = this.options.runners;
-    const memory = profile.settings?.resources.memory;
+    const resources = profile.settings?.resources;
     try {
       const { kernel } = await client.startKernel({
         profile: profile.name,
         // The kernelspec may have a size of its own, which lies over the profile's.
-        ...(memory !== undefined && { resources: { memory } }),
+        ...(resources && { resources }),
         path: session.path,
         ...(event.kernel_name && { name: event.kernel_name })
       });

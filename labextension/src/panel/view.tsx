@@ -103,7 +103,7 @@ function Notice(props: {
     <div role="status" className={message ? 'gra-Notice' : ''}>
       {message && (
         <>
-          <span>
+          <span className="gra-Notice-text" title={`${message} ${hint}`}>
             {message} {hint}
           </span>
           <button
