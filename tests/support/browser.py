@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from playwright.sync_api import (
@@ -27,6 +30,8 @@ from playwright.sync_api import (
     WebSocket,
     sync_playwright,
 )
+
+from tests.support import network_blind
 
 REPOSITORY = Path(__file__).parents[2]
 #: What is kept of tests that fail.
@@ -61,9 +66,14 @@ def chromium() -> str | None:
 
 @contextmanager
 def running_browser(program: str) -> Iterator[Browser]:
-    """A browser without a window, ended with the block."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=list(_OPTIONS))
+    """A browser without a window, ended with the block.  The network may change beside it."""
+    with TemporaryDirectory(prefix="gra-") as folder, sync_playwright() as playwright:
+        # Playwright starts one file.
+        launcher = Path(folder, "chromium")
+        command = shlex.join((sys.executable, network_blind.__file__, program))
+        launcher.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        launcher.chmod(0o700)
+        browser = playwright.chromium.launch(executable_path=launcher, args=list(_OPTIONS))
         try:
             yield browser
         finally:
