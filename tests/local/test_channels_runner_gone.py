@@ -62,7 +62,7 @@ def test_a_cell_says_that_its_runner_was_deleted(kernel: StartedKernel, runners:
 
     cell = finish(kernel.client, msg_id)
     assert cell.error["ename"] == "KernelDied"
-    assert "has ended" in cell.error["evalue"]
+    assert "runner-1 was deleted by" in cell.error["evalue"]
     assert "deleted" in cell.stream("stderr")
     assert cell.status == "error"
     _restart_gives_a_new_runner(kernel, runners, uid, ports)

@@ -127,7 +127,7 @@ def test_the_end_of_a_kernels_runner_is_an_event(server: JupyterServer, kernel_n
 
     assert (death["runner"], death["runner_gone"]) == ("runner-1", True)
     assert death["reason"] == "Deleted"
-    assert "has ended" in death["message"]
+    assert "deleted" in death["message"]
 
 
 @pytest.mark.same_with_pods("the provisioner knows what it was asked for")
