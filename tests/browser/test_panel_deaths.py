@@ -52,8 +52,11 @@ def test_a_kernel_out_of_memory_is_explained_and_goes_on_with_a_larger_runner(
 def test_a_kernel_that_a_signal_has_killed_is_explained_and_starts_again(
     page: LabPage, lab: Lab
 ) -> None:
-    # The server starts it anew meanwhile, and Lab's debugger asks the dead one.
-    page.watch.expect("Could not restore the debugger state")
+    # The server starts it anew meanwhile, and Lab asks the dead one.
+    page.watch.expect(
+        "Could not restore the debugger state",
+        "uncaught: Error: Canceled future for kernel_info_request",
+    )
     page.open().launch_notebook("small runner")
     assert page.run("print(6 * 7)") == "42"
     cell = page.run_cell("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")

@@ -93,8 +93,8 @@ function Sparkline(props: {
   return (
     <svg
       className="gra-Sparkline"
-      width={WIDTH}
       height={HEIGHT}
+      preserveAspectRatio="none"
       viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
       aria-hidden="true"
     >
