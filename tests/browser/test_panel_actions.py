@@ -232,6 +232,8 @@ def test_the_keyboard_alone_reaches_a_row_its_menu_and_what_is_in_it(
     page = panel_page
     other = lab.rest.ok("POST", "runners", {"kernel": False})["name"]
     expect(page.rows).to_have_count(2)
+    # As long as it is shown as starting it stands above the other.
+    expect(page.state(other)).to_have_text("No kernel")
     page.panel.get_by_role("searchbox").focus()
     for _ in range(12):
         page.press("Tab")
