@@ -27,6 +27,7 @@ _LOCAL = {
 }
 _PODS = {
     "A list of many runners",
+    "JupyterLab's panel with many runners",
     "Launch in a pod",
     "Phases of a launch in a pod",
     "Many launches at once",
