@@ -11,7 +11,7 @@ import type { PanelState } from './state';
 // In pixels: what a row is taken for until it is drawn.
 const GROUP_HEIGHT = 28;
 const RUNNER_HEIGHT = 64;
-const OVERSCAN = 6;
+const OVERSCAN = 3;
 
 /** The list of runners: only the rows that can be seen are in the page. */
 export function RunnerList(props: {

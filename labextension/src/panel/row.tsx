@@ -1,10 +1,5 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
-import {
-  caretDownIcon,
-  caretRightIcon,
-  closeIcon,
-  ellipsesIcon
-} from '@jupyterlab/ui-components';
+import { caretDownIcon, caretRightIcon } from '@jupyterlab/ui-components';
 import React from 'react';
 
 import type { Runner } from '../api/types';
@@ -129,7 +124,7 @@ export const RunnerCells = React.memo(function RunnerCells(props: {
             actions.menu(runner, event.currentTarget);
           }}
         >
-          <ellipsesIcon.react tag="span" />
+          <ButtonMark path="M3 8h.01M8 8h.01M13 8h.01" />
         </button>
         <button
           className="gra-Row-button"
@@ -142,12 +137,21 @@ export const RunnerCells = React.memo(function RunnerCells(props: {
             actions.delete(runner);
           }}
         >
-          <closeIcon.react tag="span" />
+          <ButtonMark path="M3.5 3.5l9 9M12.5 3.5l-9 9" />
         </button>
       </div>
     </>
   );
 });
+
+/** Drawn here: Lab's icons take longer than all else of a row, and rows come by the dozen. */
+function ButtonMark(props: { path: string }): React.JSX.Element {
+  return (
+    <svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true">
+      <path d={props.path} />
+    </svg>
+  );
+}
 
 function DocumentLink(props: {
   document: Document;
