@@ -55,15 +55,18 @@ export const runners: JupyterFrontEndPlugin<IRunners | null> = {
         selection: state.selection,
         currentKernel: currentKernel()
       });
+    const target = (args: ITargetArguments) => {
+      const chosen = targets(args);
+      return chosen.length === 1 ? chosen[0] : undefined;
+    };
     return {
       model,
       client,
       state,
       targets,
-      target: args => {
-        const chosen = targets(args);
-        return chosen.length === 1 ? chosen[0] : undefined;
-      }
+      target,
+      nameOf: args =>
+        typeof args.name === 'string' ? args.name : target(args)?.name
     };
   }
 };

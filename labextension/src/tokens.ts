@@ -19,6 +19,8 @@ export interface IRunners {
   targets(args: ITargetArguments): Runner[];
   /** The only one of them; undefined if there are several, or none. */
   target(args: ITargetArguments): Runner | undefined;
+  /** Its name.  One that is given may be nobody's any more, as that of a tab that is restored. */
+  nameOf(args: ITargetArguments): string | undefined;
 }
 
 /**

@@ -3,13 +3,13 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import React from 'react';
 
 import type { Client } from '../api/client';
-import { ApiError, explain } from '../api/errors';
+import { explain } from '../api/errors';
 import type { Runner } from '../api/types';
 import { type Document, documentOf } from '../model/rows';
 import type { PanelState } from '../panel/state';
+import { endRunners } from './ending';
 
-// How many are ended at once, and how many are named in the question.
-const AT_ONCE = 4;
+// How many are named in the question.
 const MOST_NAMED = 8;
 
 export interface IDeletionOptions {
@@ -124,26 +124,16 @@ export async function deleteRunners(
   options: IDeletionOptions
 ): Promise<void> {
   const { client, state, trans } = options;
-  const waiting = [...runners];
   const failures: { runner: Runner; error: unknown }[] = [];
-  const work = async (): Promise<void> => {
-    for (let next = waiting.shift(); next; next = waiting.shift()) {
-      try {
-        await client.delete(next.name);
-      } catch (error) {
-        // Somebody else was first.
-        if (!(error instanceof ApiError && error.status === 404)) {
-          failures.push({ runner: next, error });
-        }
-      } finally {
-        state.setDeleting(next, false);
-      }
-    }
-  };
   for (const runner of runners) {
     state.setDeleting(runner, true);
   }
-  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  await endRunners(client, runners, (runner, error) => {
+    state.setDeleting(runner, false);
+    if (error !== null) {
+      failures.push({ runner, error });
+    }
+  });
   if (failures.length > 0) {
     await showDialog({
       title:

@@ -8,7 +8,6 @@ import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { listIcon } from '@jupyterlab/ui-components';
 
 import { CommandIDs } from '../commands/ids';
-import type { ITargetArguments } from '../commands/targets';
 import { IRunners } from '../tokens';
 import { LogWidget } from './widget';
 
@@ -32,9 +31,6 @@ export const logs: JupyterFrontEndPlugin<void> = {
     const tracker = new WidgetTracker<MainAreaWidget<LogWidget>>({
       namespace: 'gra-provisioner-logs'
     });
-    // A tab that is restored is told a name that may be nobody's any more.
-    const nameOf = (args: ITargetArguments): string | undefined =>
-      typeof args.name === 'string' ? args.name : runners.target(args)?.name;
     app.commands.addCommand(CommandIDs.logs, {
       label: trans.__('Open Log'),
       caption: trans.__("Show a runner's log as it is written"),
@@ -47,9 +43,9 @@ export const logs: JupyterFrontEndPlugin<void> = {
           }
         }
       },
-      isEnabled: args => nameOf(args) !== undefined,
+      isEnabled: args => runners.nameOf(args) !== undefined,
       execute: async args => {
-        const name = nameOf(args);
+        const name = runners.nameOf(args);
         if (name === undefined) {
           return null;
         }

@@ -4,15 +4,12 @@ import type {
 } from '@jupyterlab/application';
 import { Notification } from '@jupyterlab/apputils';
 import { IRunningSessionManagers } from '@jupyterlab/running';
-import {
-  ITranslator,
-  type TranslationBundle,
-  nullTranslator
-} from '@jupyterlab/translation';
+import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { Signal } from '@lumino/signaling';
 
-import { ApiError, explain } from '../api/errors';
+import { explain } from '../api/errors';
 import type { Runner } from '../api/types';
+import { endRunners } from '../commands/ending';
 import { CommandIDs } from '../commands/ids';
 import { stateName } from '../model/format';
 import { runnerIcon } from '../panel/icons';
@@ -79,40 +76,15 @@ export const runningRunners: JupyterFrontEndPlugin<void> = {
         ),
       // Lab has asked already.
       shutdownAll: () => {
-        void deleteAll(
-          runners,
-          list().map(({ name }) => name),
-          trans
-        );
+        void endRunners(runners.client, list(), ({ name }, error) => {
+          if (error !== null) {
+            Notification.error(
+              trans.__('%1 was not deleted: %2', name, explain(error)),
+              { autoClose: false }
+            );
+          }
+        });
       }
     });
   }
 };
-
-// So many are ended at once: a browser has few connections.
-const AT_ONCE = 4;
-
-/** End runners; what could not be done is told. */
-async function deleteAll(
-  { client }: IRunners,
-  names: readonly string[],
-  trans: TranslationBundle
-): Promise<void> {
-  const waiting = [...names];
-  const work = async (): Promise<void> => {
-    for (let name = waiting.shift(); name; name = waiting.shift()) {
-      try {
-        await client.delete(name);
-      } catch (error) {
-        // Somebody else was first where it is not found.
-        if (!(error instanceof ApiError && error.status === 404)) {
-          Notification.error(
-            trans.__('%1 was not deleted: %2', name, explain(error)),
-            { autoClose: false }
-          );
-        }
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, work));
-}

@@ -14,7 +14,6 @@ import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { terminalIcon } from '@jupyterlab/ui-components';
 
 import { CommandIDs } from '../commands/ids';
-import type { ITargetArguments } from '../commands/targets';
 import { IRunners } from '../tokens';
 import { RunnerTerminalConnection } from './connection';
 
@@ -45,9 +44,6 @@ export const terminal: JupyterFrontEndPlugin<void> = {
     const tracker = new WidgetTracker<TerminalWidget>({
       namespace: 'gra-provisioner-terminals'
     });
-    // A tab that is restored is told a name that may be nobody's any more.
-    const nameOf = (args: ITargetArguments): string | undefined =>
-      typeof args.name === 'string' ? args.name : runners.target(args)?.name;
     app.commands.addCommand(CommandIDs.terminal, {
       label: trans.__('Open Terminal'),
       caption: trans.__('Open a shell in a runner'),
@@ -60,9 +56,9 @@ export const terminal: JupyterFrontEndPlugin<void> = {
           }
         }
       },
-      isEnabled: args => nameOf(args) !== undefined,
+      isEnabled: args => runners.nameOf(args) !== undefined,
       execute: async args => {
-        const name = nameOf(args);
+        const name = runners.nameOf(args);
         if (name === undefined) {
           return null;
         }
