@@ -6,6 +6,7 @@ How bytes lie in its messages, a :class:`.framing.Framing`, goes with its subpro
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,6 +14,8 @@ from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from ...traffic import Traffic
 from .framing import Framing
+
+log = logging.getLogger(__name__)
 
 _HIGH = 1 << 18
 # One message: larger ones gain nothing, and each is copied whole by the servers on its way.
@@ -60,6 +63,7 @@ class WebsocketTransport(asyncio.Transport):
         self._on_lost = on_lost
         self._timer: asyncio.TimerHandle | None = None
         self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._verdict: asyncio.Task[None] | None = None
 
     # -- asyncio.Transport ------------------------------------------------------------------
 
@@ -168,6 +172,7 @@ class WebsocketTransport(asyncio.Transport):
     def opened(self, websocket: WSTransport) -> None:
         """The websocket is open."""
         self._websocket = websocket
+        self._verdict = asyncio.create_task(_told_why(websocket), name="gra websocket's end")
         self.set_write_buffer_limits()
         opening = self._framing.opening()
         if opening:
@@ -242,6 +247,17 @@ class WebsocketTransport(asyncio.Transport):
         """See :class:`.framing.FramingUser`."""
         if self._websocket is not None:
             self._websocket.send(_BINARY, message)
+
+
+async def _told_why(websocket: WSTransport) -> None:
+    """Take what the library has to say of the websocket's end, which nobody else asks for.
+
+    It is what the other end did against the protocol, a second CLOSE for example.
+    """
+    try:
+        await websocket.wait_disconnected()
+    except Exception as error:  # noqa: BLE001
+        log.debug("a websocket was ended: %s", error)
 
 
 class _Listener(WSListener):
