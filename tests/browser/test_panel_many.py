@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-
 import pytest
 from playwright.sync_api import Request, expect
 
 from tests.support.cluster import Cluster
-from tests.support.fake_pods import api_client, make_fake_pods, remove_all_pods
+from tests.support.fake_pods import fake_runners
 from tests.support.lab_page import LabPage
 
 pytestmark = pytest.mark.pods_only("pods that no node runs can be as many as one likes")
@@ -21,29 +16,10 @@ _COUNT = 400
 _DRAWN = 60
 
 
-@contextmanager
-def _many(cluster: Cluster, namespace: str) -> Iterator[None]:
-    async def make() -> None:
-        async with api_client(cluster.kubeconfig, namespace) as client:
-            await make_fake_pods(client, range(1, _COUNT + 1), "ada")
-
-    async def remove() -> None:
-        async with api_client(cluster.kubeconfig, namespace) as client:
-            await remove_all_pods(client)
-
-    # Playwright has a loop of its own in this thread.
-    with ThreadPoolExecutor(1) as elsewhere:
-        try:
-            elsewhere.submit(asyncio.run, make()).result()
-            yield
-        finally:
-            elsewhere.submit(asyncio.run, remove()).result()
-
-
 def test_of_hundreds_of_runners_only_those_in_sight_are_drawn_and_asked(
     cluster: Cluster, namespace: str, page: LabPage
 ) -> None:
-    with _many(cluster, namespace):
+    with fake_runners(cluster.kubeconfig, namespace, _COUNT):
         streams: list[Request] = []
         page.page.on(
             "request",

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.test_deaths_causes import Death, each_death
-from tests.cluster.test_deaths_support import Lab, begin, kernel_on, lab_on
 from tests.support.cells import finish
 from tests.support.cluster import Cluster
+from tests.support.cluster_lab import Lab, begin, kernel_on, lab_on
+from tests.support.death_causes import Death, each_death
 from tests.support.waiting import until
 
 

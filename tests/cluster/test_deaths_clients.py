@@ -20,10 +20,10 @@ from nbclient.exceptions import CellExecutionError
 from papermill.exceptions import PapermillExecutionError
 
 from gra_provisioner.server.events import KERNEL_DEATH
-from tests.cluster.test_deaths_causes import DEATHS, Death, each_kind_of_death
-from tests.cluster.test_deaths_support import Lab, lab_on
 from tests.support.cells import TIMEOUT
 from tests.support.cluster import Cluster
+from tests.support.cluster_lab import Lab, lab_on
+from tests.support.death_causes import DEATHS, Death, each_kind_of_death
 from tests.support.server import JupyterServer, ServerKernel, jupyter_server
 from tests.support.waiting import WaitTimeout
 

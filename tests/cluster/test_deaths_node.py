@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.test_deaths_support import Lab, begin, counted, counting, kernel_on, lab_on
 from tests.support.cells import finish
 from tests.support.cluster import Cluster, Parts
+from tests.support.cluster_lab import Lab, begin, counted, counting, kernel_on, lab_on
 from tests.support.waiting import until
 
 # By default a pod is left alone for 300 s on a node that does not answer.

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.test_deaths_support import Lab, lab_on
 from tests.support.cluster import Cluster, Parts
+from tests.support.cluster_lab import Lab, lab_on
 from tests.support.faults import check, talking
 from tests.support.transcripts import Transcript
 from tests.support.workloads import mixed

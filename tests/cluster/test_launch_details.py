@@ -13,8 +13,8 @@ import pytest
 from gra_provisioner.errors import RunnerStartError
 from gra_provisioner.profiles import load_config, resolve
 from gra_provisioner.service import RunnerService, labels_of_this_process
-from tests.cluster.test_deaths_support import Lab, kernel_on, lab_on
 from tests.support.cluster import Cluster
+from tests.support.cluster_lab import Lab, kernel_on, lab_on
 from tests.support.waiting import until
 
 _ALLOCATES = "kept = []\nwhile True: kept.append(bytearray(1 << 20))"

@@ -16,10 +16,10 @@ from gra_provisioner.profiles import load_config, resolve
 from gra_provisioner.service import RunnerService, labels_of_this_process
 from gra_provisioner.tunnel.channels import KernelChannels
 from gra_provisioner.tunnel.kernel import RemoteKernel
-from tests.cluster.test_deaths_support import Lab, begin, kernel_on, lab_on
 from tests.support.cells import finish
 from tests.support.cli import GRA, gra, gra_json
 from tests.support.cluster import Cluster
+from tests.support.cluster_lab import Lab, begin, kernel_on, lab_on
 from tests.support.server import JupyterServer, jupyter_server
 from tests.support.waiting import until
 

@@ -16,10 +16,10 @@ from gra_provisioner.backends.kubernetes.backend import KubernetesBackend
 from gra_provisioner.backends.kubernetes.kubeconfig import Target
 from gra_provisioner.profiles import load_config, resolve
 from gra_provisioner.service import labels_of_this_process
-from tests.cluster.test_deaths_support import Lab, Pod, gra_process, lab_on
 from tests.support.cells import TIMEOUT
 from tests.support.cli import gra, read_line
 from tests.support.cluster import Cluster
+from tests.support.cluster_lab import Lab, Pod, gra_process, lab_on
 from tests.support.registry import running
 from tests.support.server import jupyter_server
 from tests.support.waiting import until, until_async

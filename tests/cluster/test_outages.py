@@ -18,7 +18,10 @@ import pytest
 from gra_provisioner.profiles import load_config, resolve
 from gra_provisioner.runner import RunnerStatus
 from gra_provisioner.service import RunnerService, labels_of_this_process
-from tests.cluster.test_deaths_support import (
+from tests.support.cells import Cell, finish
+from tests.support.cli import GRA, gra, stop
+from tests.support.cluster import Cluster, Parts
+from tests.support.cluster_lab import (
     Account,
     Lab,
     begin,
@@ -27,9 +30,6 @@ from tests.cluster.test_deaths_support import (
     kernel_on,
     lab_on,
 )
-from tests.support.cells import Cell, finish
-from tests.support.cli import GRA, gra, stop
-from tests.support.cluster import Cluster, Parts
 from tests.support.server import ServerKernel, jupyter_server
 from tests.support.waiting import until
 

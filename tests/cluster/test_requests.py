@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.cluster.test_deaths_support import Account, Lab, kernel_on, lab_on
 from tests.support.api_requests import counted_requests
 from tests.support.cluster import Cluster
+from tests.support.cluster_lab import Account, Lab, kernel_on, lab_on
 from tests.support.waiting import until
 
 _DISPATCHED = "apiserver_flowcontrol_dispatched_requests_total"

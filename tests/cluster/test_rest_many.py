@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
@@ -12,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.test_deaths_support import lab_on
 from tests.support.api_requests import RequestCounter, counted_requests
 from tests.support.cluster import Cluster
-from tests.support.fake_pods import api_client, make_fake_pods, remove_all_pods
+from tests.support.cluster_lab import lab_on
+from tests.support.fake_pods import fake_runners
 from tests.support.places import Places
 from tests.support.rest import rest_server
 
@@ -40,18 +39,8 @@ def places(monkeypatch: pytest.MonkeyPatch) -> Iterator[Places]:
 @pytest.fixture
 def many(cluster: Cluster, namespace: str) -> Iterator[str]:
     """A namespace with runners 1 to 120 of Ada's."""
-
-    async def make() -> None:
-        async with api_client(cluster.kubeconfig, namespace) as client:
-            await make_fake_pods(client, range(1, _COUNT + 1), "ada")
-
-    async def remove() -> None:
-        async with api_client(cluster.kubeconfig, namespace) as client:
-            await remove_all_pods(client)
-
-    asyncio.run(make())
-    yield namespace
-    asyncio.run(remove())
+    with fake_runners(cluster.kubeconfig, namespace, _COUNT):
+        yield namespace
 
 
 def test_who_lists_and_watches_runners_asks_the_cluster_for_nothing(

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from gra_provisioner.documents import runners as documents
-from tests.cluster.test_deaths_support import Lab, lab_on
 from tests.support.cluster import Cluster
+from tests.support.cluster_lab import Lab, lab_on
 from tests.support.cutter import Cutter
 from tests.support.pods import PodRunners
 from tests.support.rest import Rest, rest_server

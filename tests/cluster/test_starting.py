@@ -12,10 +12,10 @@ from collections.abc import Iterator
 import pexpect
 import pytest
 
-from tests.cluster.test_deaths_support import Lab, gra_process, lab_on
 from tests.support.cells import TIMEOUT
 from tests.support.cli import GRA, gra, gra_json, read_line, stop
 from tests.support.cluster import Cluster
+from tests.support.cluster_lab import Lab, gra_process, lab_on
 from tests.support.waiting import until
 
 _GATE = "example.com/not-yet"

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,28 @@ async def api_client(kubeconfig: Path, namespace: str) -> AsyncIterator[Client]:
         yield client
     finally:
         await client.close()
+
+
+@contextlib.contextmanager
+def fake_runners(
+    kubeconfig: Path, namespace: str, count: int, owner: str = "ada"
+) -> Iterator[None]:
+    """Runners 1 to ``count`` of Ada's while the block runs, also in a thread with a loop."""
+
+    async def make() -> None:
+        async with api_client(kubeconfig, namespace) as client:
+            await make_fake_pods(client, range(1, count + 1))
+
+    async def remove() -> None:
+        async with api_client(kubeconfig, namespace) as client:
+            await remove_all_pods(client)
+
+    with ThreadPoolExecutor(1) as elsewhere:
+        try:
+            elsewhere.submit(asyncio.run, make()).result()
+            yield
+        finally:
+            elsewhere.submit(asyncio.run, remove()).result()
 
 
 async def remove_all_pods(client: Client) -> None:

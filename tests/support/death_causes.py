@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.test_deaths_support import Lab, Pod
 from tests.support.cells import TIMEOUT
 from tests.support.cli import GRA
+from tests.support.cluster_lab import Lab, Pod
 
 # Descriptor 1 is the runner's log, which can be read while the cell runs.
 _WAITS = """
