@@ -16,7 +16,7 @@ from typing import Any
 
 from .backends.base import Backend
 from .errors import GraError, RunnerEnded, RunnerNotFound, Unreachable
-from .runner import KernelState, Runner, RunnerStatus, Usage
+from .runner import KernelState, MountState, MountStatus, Runner, RunnerStatus, Usage
 from .tunnel.client import Tunnel
 
 #: For how many seconds a look is good for others who ask.
@@ -206,6 +206,21 @@ async def _info(tunnel: Tunnel, timeout: float) -> Mapping[str, Any]:
     return info
 
 
+def mount_statuses(told: object) -> tuple[MountStatus, ...]:
+    """What an agent says of its mounts.  One of an earlier version says nothing."""
+    if not isinstance(told, list):
+        return ()
+    texts = ("id", "bucket", "prefix", "path", "reason", "message", "hint")
+    return tuple(
+        MountStatus(
+            **{name: str(status.get(name) or "") for name in texts},
+            state=MountState(status["state"]),
+            since=status.get("since"),
+        )
+        for status in told
+    )
+
+
 def _told(runner: Runner, word: _Word) -> Runner:
     """The runner with what its agent has said, or with why that is not known."""
     error, info = word.error, word.info
@@ -225,4 +240,5 @@ def _told(runner: Runner, word: _Word) -> Runner:
         reason=report["reason"] if report else runner.reason,
         message=report["message"] if report else runner.message,
         hint=report["hint"] if report else runner.hint,
+        mounts=mount_statuses(info.get("mounts")),
     )

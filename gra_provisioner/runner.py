@@ -156,6 +156,96 @@ def _without_env_values(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class S3Credentials:
+    """Where a bucket's credentials come from; never the credentials themselves.
+
+    ``source`` is one of ``secret``: the Kubernetes Secret ``name``, which only the kubelet reads;
+    ``environment``: variables of the client's process; ``profile``: the section ``name`` of the
+    client's ``~/.aws/credentials``; ``anonymous``: none; ``default``: the client's ``AWS_…``
+    variables, or else its ``~/.aws/credentials``.  ``access_key``, ``secret_key`` and
+    ``session_token`` are the keys in the Secret, or the names of the variables;
+    ``session_token`` may be empty.
+    """
+
+    source: Literal["secret", "environment", "profile", "anonymous", "default"] = "default"
+    name: str = ""
+    access_key: str = "AWS_ACCESS_KEY_ID"
+    secret_key: str = "AWS_SECRET_ACCESS_KEY"  # noqa: S105
+    session_token: str = "AWS_SESSION_TOKEN"  # noqa: S105
+
+    @property
+    def own(self) -> bool:
+        """Whether they are the client's own: resolved in its process, sent through the tunnel."""
+        return self.source in ("environment", "profile", "default")
+
+
+@dataclass(frozen=True)
+class S3Mount:
+    """A bucket, or what is below a prefix of it, in a runner.
+
+    ``via`` is how it gets there: ``s3fs`` (mounted at ``path`` by s3fs-fuse), ``volume`` (a pod's
+    volume at ``path``; ``volume`` is its source in Kubernetes' words, and ``bucket`` may be empty),
+    or ``fsspec`` (not mounted, ``path`` is empty; variables tell Python's fsspec where it is).
+    ``prefix`` has no slash at its ends.  ``path_style``: whether requests have the bucket in their
+    path, and not in the host's name.  ``ca`` is the path of a bundle of certificates, of a pod's
+    sidecar or else of this host; in a pod it may be the key ``ca_key`` of the ConfigMap
+    ``ca_config_map``.  ``options`` are further ones of s3fs: a value, or true for a flag.
+    """
+
+    bucket: str
+    path: str
+    endpoint: str
+    prefix: str = ""
+    region: str = ""
+    read_only: bool = False
+    path_style: bool = True
+    via: Literal["s3fs", "volume", "fsspec"] = "s3fs"
+    credentials: S3Credentials = S3Credentials()
+    umask: str = "0022"
+    options: Mapping[str, str | bool] = field(default_factory=dict)
+    ca: str = ""
+    ca_config_map: str = ""
+    ca_key: str = "ca.crt"
+    volume: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """``s3://bucket/prefix``, for sentences; of a volume that names no bucket its source."""
+        if self.bucket:
+            return "/".join(part for part in (f"s3://{self.bucket}", self.prefix) if part)
+        return "a volume"
+
+
+@dataclass(frozen=True)
+class S3Sidecar:
+    """The container of a pod that mounts its buckets.
+
+    ``image`` has s3fs and Python, and is empty if none is named.  ``memory`` in bytes has
+    ``cache``, what s3fs keeps of files, in it.
+    """
+
+    image: str = ""
+    memory: int = 768 * 2**20
+    cpu: float = 1.0
+    cache: int = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder in which a pod's kernels start.
+
+    ``size`` in bytes bounds it; ``None``: the runner's ephemeral storage does.  With ``keep`` it is
+    a claim on storage of the class ``storage_class`` (``None``: the cluster's default), which stays
+    when the runner is deleted: one for each owner and ``name``.
+    """
+
+    size: int | None = None
+    keep: bool = False
+    storage_class: str | None = None
+    name: str = "workspace"
+
+
+@dataclass(frozen=True)
 class RunnerSpec:
     """What is to be started, with every default filled in.
 
@@ -164,7 +254,9 @@ class RunnerSpec:
     (locally: the interpreter of the Jupyter client).  ``kernel_argv`` is empty for a runner
     without a kernel.  ``forward_env`` names variables of the client's process that the kernel
     gets besides those that the client changed.  ``image`` is a pod's.  ``start_timeout`` is the
-    seconds that a runner may take from its creation until its agent answers.
+    seconds that a runner may take from its creation until its agent answers.  ``s3`` are the
+    buckets in it; ``allow_privileged_sidecar``: whether a pod may have a privileged container
+    beside the kernel's to mount them.
     """
 
     profile: str
@@ -179,12 +271,17 @@ class RunnerSpec:
     image: str = DEFAULT_IMAGE
     start_timeout: float = 600.0
     pod: PodOptions = PodOptions()
+    s3: tuple[S3Mount, ...] = ()
+    s3_sidecar: S3Sidecar = S3Sidecar()
+    allow_privileged_sidecar: bool = False
+    workspace: Workspace = Workspace()
 
     def public(self) -> dict[str, Any]:
         """The spec as JSON types without any value of the environment, only the names."""
         data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        for name in ("resources", "ttl", "buffers"):
+        for name in ("resources", "ttl", "buffers", "s3_sidecar", "workspace"):
             data[name] = dataclasses.asdict(data[name])
+        data["s3"] = [dataclasses.asdict(mount) for mount in self.s3]
         data["pod"] = self.pod.public()
         data["env"] = sorted(self.env)
         data["kernel_argv"] = list(self.kernel_argv)
@@ -265,13 +362,49 @@ class Stale:
         return vars(self).copy()
 
 
+class MountState(str, enum.Enum):
+    """What became of a mount of S3."""
+
+    # Its credentials are not there yet.
+    WAITING = "waiting"
+    STARTING = "starting"
+    MOUNTED = "mounted"
+    # It is mounted, but S3 or s3fs does not answer as it should.
+    FAILING = "failing"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class MountStatus:
+    """A bucket that is mounted in a runner, or should be, as the runner's agent knows it.
+
+    ``id`` is its place among the runner's mounts, ``since`` when it came to ``state``.  ``reason``,
+    ``message`` and ``hint`` say what is wrong, and are empty where nothing is.
+    """
+
+    id: str
+    bucket: str
+    prefix: str
+    path: str
+    state: MountState
+    reason: str = ""
+    message: str = ""
+    hint: str = ""
+    since: float | None = None
+
+    def public(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {**vars(self), "state": self.state.value}
+
+
 @dataclass(frozen=True)
 class Runner:
     """A runner as it is.
 
     ``name`` can be used again once a runner is deleted; ``uid`` never is, so everything that
     acts on a runner compares it.  ``phase`` is how far one that is starting has come, ``node``
-    where a pod runs, ``image`` what is in it; all are empty otherwise.
+    where a pod runs, ``image`` what is in it; all are empty otherwise.  ``mounts`` are known only
+    where its agent was asked.
     """
 
     name: str
@@ -292,6 +425,7 @@ class Runner:
     pid: int | None = None
     resources: KnownResources = KnownResources()
     image: str = ""
+    mounts: tuple[MountStatus, ...] = ()
 
     def public(self) -> dict[str, Any]:
         """The runner as JSON types, as ``gra list --json`` and ``gra get --json`` print it."""
@@ -303,6 +437,7 @@ class Runner:
         data["kernel"] = self.kernel.value
         data["usage"] = vars(self.usage).copy()
         data["resources"] = vars(self.resources).copy()
+        data["mounts"] = [mount.public() for mount in self.mounts]
         return {**data, **labels}
 
 

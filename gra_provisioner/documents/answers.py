@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from .base import Document, Error
+from .s3 import ProfileS3, ProfileS3Sidecar, ProfileWorkspace
 
 
 class ProfileResources(Document):
@@ -55,6 +56,12 @@ class ProfileSettings(Document):
         description="What is particular to pods, as in docs/configuration.md; of variables only "
         "the names."
     )
+    s3: list[ProfileS3] = Field(description="The buckets of S3 that are in it.")
+    s3_sidecar: ProfileS3Sidecar
+    allow_privileged_sidecar: bool = Field(
+        description="Whether a pod may have a privileged container that mounts its buckets."
+    )
+    workspace: ProfileWorkspace
 
 
 class Profile(Document):

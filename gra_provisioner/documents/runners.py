@@ -8,6 +8,7 @@ from pydantic import Field
 
 from ..runner import ChangeKind, KernelState, RunnerStatus
 from .base import Document
+from .s3 import Mount
 
 
 class Usage(Document):
@@ -64,6 +65,9 @@ class Runner(Document):
     pid: int | None = Field(description="The process id of a local runner's agent.")
     resources: RunnerResources
     image: str = Field(description="The image that a pod was made with. Empty for others.")
+    mounts: list[Mount] = Field(
+        description="The buckets of S3 that are mounted in it. Empty if the runner was not asked."
+    )
     owner: str = Field(description="Whose it is.")
     kernel_id: str | None = Field(description="The id of the kernel that it was made for.")
     kernel_name: str | None = Field(description="The name of that kernel's kernelspec.")

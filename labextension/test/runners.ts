@@ -28,6 +28,7 @@ export function runner(number: number, given: Partial<Runner> = {}): Runner {
     pid: null,
     resources: { cpu: 2, memory: 2 ** 31, ephemeral_storage: 2 ** 35, gpu: 0 },
     image: '',
+    mounts: [],
     owner: 'ada',
     kernel_id: `kernel-${number}`,
     kernel_name: 'gra-small',

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from gra_provisioner.runner import KernelState, Runner, RunnerLabels, RunnerStatus, Usage
+from gra_provisioner.runner import (
+    KernelState,
+    MountState,
+    MountStatus,
+    Runner,
+    RunnerLabels,
+    RunnerStatus,
+    Usage,
+)
 
 NOW = 1_700_000_000.0
 FULL = Runner(
@@ -17,6 +25,20 @@ FULL = Runner(
     clients=1,
     usage=Usage(cpu=0.4242, memory=3 * 2**26, memory_limit=2**31),
     pid=7,
+    mounts=(
+        MountStatus("0", "lake", "team/a", "/data/lake", MountState.MOUNTED, since=NOW - 120),
+        MountStatus(
+            "1",
+            "logs",
+            "",
+            "/data/logs",
+            MountState.FAILED,
+            "S3BucketMissing",
+            "There is no bucket logs at https://s3.example.com.",
+            "Look at its name.",
+            NOW - 60,
+        ),
+    ),
 )
 BARE = Runner(
     name="runner-22",

@@ -615,6 +615,8 @@ export interface components {
             resources: components["schemas"]["RunnerResources"];
             /** @description The image that a pod was made with. Empty for others. */
             image: string;
+            /** @description The buckets of S3 that are mounted in it. Empty if the runner was not asked. */
+            mounts: components["schemas"]["Mount"][];
             /** @description Whose it is. */
             owner: string;
             /** @description The id of the kernel that it was made for. */
@@ -636,6 +638,45 @@ export interface components {
             /** @description What its start went through so far, in order. */
             phases: components["schemas"]["Phase"][];
         };
+        /**
+         * Mount
+         * @description A bucket of S3 that is mounted in a runner, or should be.
+         */
+        Mount: {
+            /**
+             * @description Its place among the runner's mounts.
+             * @example 0
+             */
+            id: string;
+            /** @description The bucket. */
+            bucket: string;
+            /** @description Only what is below it is mounted. Empty: all of the bucket. */
+            prefix: string;
+            /**
+             * @description Where it is mounted.
+             * @example /data/lake
+             */
+            path: string;
+            /** @description waiting: for its credentials; starting; mounted; failing: mounted, but S3 or s3fs does not answer as it should; failed. */
+            state: components["schemas"]["MountState"];
+            /**
+             * @description What is wrong, for programs. Empty if nothing is.
+             * @example S3EndpointUnreachable
+             */
+            reason: string;
+            /** @description The same in sentences. */
+            message: string;
+            /** @description What can be done about it. */
+            hint: string;
+            /** @description Since when it is in that state, in seconds since the epoch (UTC). */
+            since: number | null;
+        };
+        /**
+         * MountState
+         * @description What became of a mount of S3.
+         * @enum {string}
+         */
+        MountState: "waiting" | "starting" | "mounted" | "failing" | "failed";
         /**
          * Phase
          * @description One phase of a launch.
@@ -692,6 +733,81 @@ export interface components {
             gpu: number;
         };
         /**
+         * ProfileS3
+         * @description A bucket that the runners of a profile have.
+         */
+        ProfileS3: {
+            /** @description The bucket. Empty for a volume that names none. */
+            bucket: string;
+            /** @description Where it is mounted. Empty if via is fsspec. */
+            path: string;
+            /** @description The URL of the S3 server. */
+            endpoint: string;
+            /** @description Only what is below it. Empty: all of the bucket. */
+            prefix: string;
+            /** @description The server's region. Empty: none is named. */
+            region: string;
+            /** @description Whether nothing can be written. */
+            read_only: boolean;
+            /** @description Whether requests name the bucket in their path, and not in the host's name. */
+            path_style: boolean;
+            /**
+             * @description How it gets there: mounted by s3fs, as a volume of the cluster, or not mounted, with variables for Python's fsspec.
+             * @enum {string}
+             */
+            via: "s3fs" | "volume" | "fsspec";
+            credentials: components["schemas"]["ProfileS3Credentials"];
+            /** @description The permissions that files do not have, in octal. */
+            umask: string;
+            /** @description Further options of s3fs. */
+            options: {
+                [key: string]: string | boolean;
+            };
+            /** @description The path of a bundle of certificates. Empty: the system's. */
+            ca: string;
+            /** @description The ConfigMap with a bundle of certificates. Empty: none. */
+            ca_config_map: string;
+            /** @description The key in it. */
+            ca_key: string;
+            /** @description The source of the volume, as Kubernetes has it. Empty unless via is volume. */
+            volume: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * ProfileS3Credentials
+         * @description Where the credentials of a bucket come from. They themselves are nowhere shown.
+         */
+        ProfileS3Credentials: {
+            /**
+             * @description secret: a Kubernetes Secret; environment: variables of the server's; profile: a section of its ~/.aws/credentials; anonymous: none; default: its AWS_… variables, or else its ~/.aws/credentials.
+             * @enum {string}
+             */
+            source: "secret" | "environment" | "profile" | "anonymous" | "default";
+            /** @description The name of the Secret or of the section; else empty. */
+            name: string;
+            /** @description The key in the Secret, or the variable's name. */
+            access_key: string;
+            /** @description The key in the Secret, or the variable's name. */
+            secret_key: string;
+            /** @description The key in the Secret, or the variable's name. Empty: there is none. */
+            session_token: string;
+        };
+        /**
+         * ProfileS3Sidecar
+         * @description The container of a pod that mounts its buckets by s3fs.
+         */
+        ProfileS3Sidecar: {
+            /** @description Its image. Empty: none is named. */
+            image: string;
+            /** @description How much memory it may use, its cache included, in bytes. */
+            memory: number;
+            /** @description Processors that it may use. */
+            cpu: number;
+            /** @description How much it keeps of files, in memory, in bytes. */
+            cache: number;
+        };
+        /**
          * ProfileSettings
          * @description What a runner of a profile is made with. No value of any variable is in it.
          */
@@ -715,6 +831,12 @@ export interface components {
             pod: {
                 [key: string]: unknown;
             };
+            /** @description The buckets of S3 that are in it. */
+            s3: components["schemas"]["ProfileS3"][];
+            s3_sidecar: components["schemas"]["ProfileS3Sidecar"];
+            /** @description Whether a pod may have a privileged container that mounts its buckets. */
+            allow_privileged_sidecar: boolean;
+            workspace: components["schemas"]["ProfileWorkspace"];
         };
         /**
          * ProfileTtl
@@ -727,6 +849,20 @@ export interface components {
             idle: number | null;
             /** @description It has existed for so long. */
             lifetime: number | null;
+        };
+        /**
+         * ProfileWorkspace
+         * @description The folder in which the kernels of a pod start.
+         */
+        ProfileWorkspace: {
+            /** @description How large it may get, in bytes. Null: as the pod's disk. */
+            size: number | null;
+            /** @description Whether it stays when the runner is deleted. */
+            keep: boolean;
+            /** @description The class of its storage if it is kept. Null: the cluster's default. */
+            storage_class: string | null;
+            /** @description Its name if it is kept: each owner has one of each name. */
+            name: string;
         };
         /**
          * Profiles
@@ -879,6 +1015,8 @@ export interface components {
             resources: components["schemas"]["RunnerResources"];
             /** @description The image that a pod was made with. Empty for others. */
             image: string;
+            /** @description The buckets of S3 that are mounted in it. Empty if the runner was not asked. */
+            mounts: components["schemas"]["Mount"][];
             /** @description Whose it is. */
             owner: string;
             /** @description The id of the kernel that it was made for. */
@@ -936,6 +1074,8 @@ export interface components {
             resources: components["schemas"]["RunnerResources"];
             /** @description The image that a pod was made with. Empty for others. */
             image: string;
+            /** @description The buckets of S3 that are mounted in it. Empty if the runner was not asked. */
+            mounts: components["schemas"]["Mount"][];
             /** @description Whose it is. */
             owner: string;
             /** @description The id of the kernel that it was made for. */
