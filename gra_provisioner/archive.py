@@ -27,8 +27,11 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 def build_agent_archive() -> bytes:
     """The archive's bytes."""
-    sources = sorted(Path(agent.__file__).parent.glob("*.py"))
-    files = {f"agent/{path.name}": path.read_bytes() for path in sources}
+    folder = Path(agent.__file__).parent
+    files = {
+        f"agent/{path.relative_to(folder).as_posix()}": path.read_bytes()
+        for path in folder.rglob("*.py")
+    }
     files["__main__.py"] = _MAIN.encode()
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -76,8 +76,11 @@ _CLUSTER = ("python", "-m", "tests.cluster")
 # Completion is tried in each.
 _SHELLS = ("zsh", "fish")
 _BROWSER = "chromium"
+# A program of each package.
+_MOUNTS = {"s3fs": "s3fs", "fusermount": "fuse"}
 SHELLS = Step("shells", ("tools/apt-install.sh", "Tests need shells.", *_SHELLS))
 BROWSER = Step("browser", ("tools/apt-install.sh", "Tests need a browser.", _BROWSER))
+MOUNTS = Step("mounts", ("tools/apt-install.sh", "Tests mount S3.", *_MOUNTS.values()))
 FRONT_END = Step("front end", (*_FRONT_END, "build"))
 CLUSTER_UP = Step("cluster", (*_CLUSTER, "up", "--if-possible"))
 CLUSTER_DOWN = Step("cluster down", (*_CLUSTER, "down"))
@@ -92,7 +95,7 @@ def steps(what: str, pytest_arguments: list[str]) -> tuple[Step, ...]:
     workers = str((os.cpu_count() or 1) + 1)
     test = Step("pytest", ("pytest", "--numprocesses", workers, *pytest_arguments))
     soak = Step("pytest (soak)", ("pytest", "-m", "soak", *pytest_arguments))
-    wanted = {SHELLS: _SHELLS, BROWSER: (_BROWSER,)}
+    wanted = {SHELLS: _SHELLS, BROWSER: (_BROWSER,), MOUNTS: tuple(_MOUNTS)}
     missing = tuple(
         step for step, programs in wanted.items() if not all(map(shutil.which, programs))
     )

@@ -23,14 +23,14 @@ from tests.cluster.commands import run
 from tests.cluster.layout import ClusterError
 
 MODULES = Path(__file__).parent / "modules"
-_MINIMUM = (1, 24)
+_MINIMUM = (1, 25)
 
 # From the first proxy of GOPROXY, which is how the go command gets a toolchain too
 # (https://go.dev/ref/mod#module-proxy).
-_TOOLCHAIN = "1.24.13"
+_TOOLCHAIN = "1.26.8"
 _TOOLCHAIN_SHA256 = {
-    "amd64": "d2b048367a3d1a748b87f756fa06df12ce3b419e1d5f2a3612acb8950d615f9f",
-    "arm64": "4d31d22f75fed99025f7b082319eabeb74106d11e343fc203b336ba2afdeb3a1",
+    "amd64": "30c2b1bf7dcc88d3eb0a1364e47ddd9128edb3110a30e8a0ef61cd5856b31de7",
+    "arm64": "02b36b6787b3ac767668f630e2998df45a3b1f9ffee08d1bf3ef6487cd658d99",
 }
 _BUILD_BOUND = 1800.0
 # What the linker leaves out (-w) need not be made.
@@ -102,9 +102,15 @@ def toxiproxy() -> Module:
     return Module("toxiproxy", {"toxiproxy-server": "github.com/Shopify/toxiproxy/v2/cmd/server"})
 
 
+def versitygw() -> Module:
+    """An S3 server over a folder.  As the proxy, it is used without a cluster too."""
+    return Module("versitygw", {"versitygw": "github.com/versity/versitygw/cmd/versitygw"})
+
+
 def all_modules() -> tuple[Module, ...]:
     """Everything that is built with Go."""
-    return (Module("etcd", {"etcd": "go.etcd.io/etcd/server/v3"}), _kubernetes(), toxiproxy())
+    etcd = Module("etcd", {"etcd": "go.etcd.io/etcd/server/v3"})
+    return (etcd, _kubernetes(), toxiproxy(), versitygw())
 
 
 def built(module: Module, cache: Path) -> Path:

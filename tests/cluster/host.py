@@ -40,6 +40,9 @@ _PACKAGES = {
     "openssl": "openssl",
     "mmdebstrap": "mmdebstrap",
     "busybox": "busybox-static",
+    # For the tests that mount S3 on this host; the cluster itself has them in an image.
+    "s3fs": "s3fs",
+    "fusermount": "fuse",
     "mount": "mount",
     "/etc/ssl/certs/ca-certificates.crt": "ca-certificates",
 }

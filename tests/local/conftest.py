@@ -32,6 +32,7 @@ from tests.support.pods import PodRunners
 from tests.support.processes import describe, kill_all, live_children, threads_named
 from tests.support.rest import Rest, rest_server
 from tests.support.runners import LocalRunners, Runners
+from tests.support.s3_fixtures import bucket, s3_folder, s3_server
 from tests.support.waiting import WaitTimeout, until
 
 REPOSITORY = Path(__file__).parents[2]
@@ -45,7 +46,15 @@ _OF_THE_TESTS = "GRA_TEST_"
 
 
 # pytest takes fixtures from here.
-__all__ = ["backend", "cluster", "cluster_use", "namespace"]
+__all__ = [
+    "backend",
+    "bucket",
+    "cluster",
+    "cluster_use",
+    "namespace",
+    "s3_folder",
+    "s3_server",
+]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
