@@ -37,10 +37,8 @@ from .backends.base import (
 from .backends.choice import choose
 from .backends.local import LocalBackend
 from .backends.service_account import in_cluster
-from .errors import (
-    GraError,
-    RunnerEnded,
-)
+from .diagnosis import Finding, good, of_error
+from .errors import BackendError, GraError, KubeconfigError, RunnerEnded
 from .execution import LIMIT, Ended, Execution
 from .inspection import SHARED_FOR, Inspector
 from .log_streams import as_they_come, by_time
@@ -226,6 +224,19 @@ class RunnerService:
     async def check(self) -> None:
         """Raise what keeps the backend from being used, as :meth:`.backends.base.Backend.check`."""
         await self._backend.check()
+
+    async def diagnose(self, spec: RunnerSpec) -> Sequence[Finding]:
+        """Whether such runners can be made here, and by which ways they reach S3.
+
+        What cannot be found out is a finding, too: nothing is raised but
+        :class:`~.errors.ConfigError` for a spec that no runner can be made by.
+        """
+        try:
+            await self._backend.check()
+            found = await self._backend.diagnose(spec, self.owner)
+        except (BackendError, KubeconfigError) as error:
+            return [of_error("backend", error)]
+        return [good("backend", f"The {self.backend_name} backend can be used."), *found]
 
     async def get(self, name: str, *, inspect: bool = True) -> Runner:
         """One runner, with what only its agent knows unless not to ``inspect``.

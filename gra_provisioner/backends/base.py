@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
+from ..diagnosis import Finding
 from ..logs import LogLine, LogQuery
 from ..runner import Change, Runner, RunnerEvent, RunnerLabels, RunnerSpec, Stale
 from ..selection import Selection
@@ -60,6 +61,15 @@ class Backend(Protocol):
 
         A :class:`~gra_provisioner.errors.BackendError`, or for credentials that cannot be read a
         :class:`~gra_provisioner.errors.ConfigError`.
+        """
+        ...
+
+    async def diagnose(self, spec: RunnerSpec, owner: str) -> Sequence[Finding]:
+        """What such a runner of this owner would find here, above all which ways to S3 it has.
+
+        Makes nothing.  Raises :class:`~gra_provisioner.errors.BackendError` where the backend
+        cannot be asked, and :class:`~gra_provisioner.errors.ConfigError` for a spec that no runner
+        can be made by.
         """
         ...
 

@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import agent as agent_package
+from ..diagnosis import Finding
 from ..errors import RunnerEnded, RunnerNotFound, RunnerStartError, StateFolderError, Unreachable
 from ..logs import LogLine, LogQuery
 from ..owner import this_client
@@ -53,6 +54,7 @@ from ..selection import Selection
 from . import process
 from .base import NoticeCallback, PhaseCallback, ignore_notice, ignore_phase
 from .changes import Changes
+from .local_diagnosis import findings, look
 from .local_logs import local_logs
 
 # An agent is an interpreter that starts and listens; one that takes longer has a reason.
@@ -146,6 +148,11 @@ class LocalBackend:
         if not (folder.is_dir() and os.access(folder, os.R_OK | os.W_OK | os.X_OK)):
             number = errno.EACCES if folder.is_dir() else errno.ENOTDIR
             raise _unusable(folder, OSError(number, os.strerror(number)))
+
+    async def diagnose(self, spec: RunnerSpec, owner: str) -> Sequence[Finding]:
+        """See :meth:`.base.Backend.diagnose`."""
+        host = await look(self._python, spec.kernel_argv, self._environ)
+        return findings(host, {mount.via for mount in spec.s3})
 
     async def get(self, name: str) -> Runner:
         """See :meth:`.base.Backend.get`."""

@@ -76,6 +76,10 @@ COMMANDS = {
         "launcher:kernel",
         "Start a runner and be its kernel's process to a Jupyter client.",
     ),
+    "doctor": (
+        "doctor:doctor",
+        "Find out what runners can do here, above all which ways to S3 they have.",
+    ),
     "completion": (
         "completion:completion",
         "Print a shell's script that completes commands, options and names.",

@@ -65,6 +65,14 @@ class ListRunners(Request):
     everybody: bool = Field(False, description="Other users' runners, too.")
 
 
+class Diagnose(Request):
+    """What is looked at."""
+
+    profile: Text | None = Field(
+        None, description="The profile of the runners. Without it the default one."
+    )
+
+
 class OneRunner(Request):
     """Which runner is meant."""
 
@@ -123,6 +131,12 @@ async def _list(service: RunnerService, config: Config, request: ListRunners) ->
 
 async def _get(service: RunnerService, config: Config, request: OneRunner) -> Any:
     return (await service.get(request.runner)).public()
+
+
+async def _diagnose(service: RunnerService, config: Config, request: Diagnose) -> Any:
+    launch = {} if request.profile is None else {"profile": request.profile}
+    spec = resolve(config, {}, launch=launch, launch_source="arguments")
+    return [finding.public() for finding in await service.diagnose(spec)]
 
 
 async def _own(service: RunnerService, name: str) -> Runner:
@@ -218,6 +232,13 @@ TOOLS = {
             "example.",
             ReadLogs,
             _logs,
+        ),
+        Tool(
+            "diagnose",
+            "Why runners cannot be made, or S3 cannot be mounted in them: what works here, with "
+            "a hint for what does not. Makes nothing.",
+            Diagnose,
+            _diagnose,
         ),
         Tool(
             "delete_runner",

@@ -15,6 +15,7 @@ from pydantic_core import core_schema
 
 from .answers import Version
 from .base import Error
+from .diagnosis import Diagnosis
 from .executions import BinaryPiece, Ended, Execution, TextPiece
 from .logs import LogLine
 from .runners import Change, DeletedRunners, LaunchedRunner, Runner, RunnerWithReason
@@ -31,6 +32,7 @@ OF_COMMANDS: Mapping[str, tuple[str, Any]] = {
     "exec": ("gra exec --json", Execution),
     "exec-stream": ("a line of gra exec --stream", TextPiece | BinaryPiece | Ended),
     "logs": ("a line of gra logs --json", LogLine),
+    "doctor": ("gra doctor --json", Diagnosis),
     "version": ("gra version --json", Version),
     "error": ("an error of any command with --json, on stderr", Error),
 }

@@ -46,6 +46,7 @@ def test_what_is_printed_has_the_published_form(runners: Runners) -> None:
     checks("exec-stream", "exec", "--stream", runner, "--", "echo", "grün", lines=True)
     checks("logs", "logs", runner, "--json", lines=True)
     checks("version", "version", "--json")
+    checks("doctor", "doctor", "--json")
     checks("error", "get", "runner-99", "--json", lines=True, fails=True)
 
     with subprocess.Popen(

@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 from ...archive import archive_digest, build_agent_archive
+from ...diagnosis import Finding
 from ...errors import ClusterRefused, RunnerNotFound
 from ...logs import LogLine, LogQuery
 from ...runner import (
@@ -35,6 +36,7 @@ from .cluster import Cluster, acquire
 from .creation import create_pod, is_provided, not_accepted, provide_agent, withdraw
 from .deaths import status_of
 from .deletion import delete_pod, look_again, prune, until_gone
+from .diagnosis import diagnose
 from .dialling import Dialler, events_of
 from .events import claim_selector, pod_selector, runner_events
 from .kubeconfig import Target
@@ -158,6 +160,11 @@ class KubernetesBackend:
         trouble = cluster.pods.trouble
         if trouble is not None:
             raise trouble
+
+    async def diagnose(self, spec: RunnerSpec, owner: str) -> Sequence[Finding]:
+        """See :meth:`..base.Backend.diagnose`."""
+        cluster = await self._open()
+        return await diagnose(cluster.client, spec, owner)
 
     async def get(self, name: str) -> Runner:
         """See :meth:`..base.Backend.get`."""

@@ -118,6 +118,27 @@ class Client:
             answer = await response.read()
         return self._decoded(answer)
 
+    async def names(self, path: str) -> list[str] | None:
+        """The names of the objects at this path of the API; ``None`` if they may not be listed.
+
+        For what is good to know and no user of gra must be allowed to read.  Raises
+        :class:`~gra_provisioner.errors.ClusterUnreachable`.
+        """
+        api = await self._current()
+        timeout = aiohttp.ClientTimeout(total=_ANSWER_WITHIN, sock_connect=_CONNECT_WITHIN)
+        with self._translated():
+            _, url, headers, _, _ = await api.param_serialize(
+                "GET", path, auth_settings=["BearerToken"]
+            )
+            answer = await api.rest_client.request(
+                "GET", url, headers=headers, _request_timeout=timeout
+            )
+            if answer.response.status != 200:
+                answer.response.release()
+                return None
+            found = self._decoded(await answer.response.read())
+        return [item["metadata"]["name"] for item in found.get("items") or ()]
+
     async def ping(self, within: float) -> None:
         """Ask whether the API server is there; an answer of any kind will do.
 

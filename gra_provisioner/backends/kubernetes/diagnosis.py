@@ -1,0 +1,70 @@
+"""What ``gra doctor`` asks of a cluster: dry runs of pods, and what there is for volumes."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...archive import archive_digest, build_agent_archive
+from ...diagnosis import Finding
+from ...errors import ClusterRefused, GraError
+from ...runner import RunnerLabels, RunnerSpec
+from . import s3_ways
+from .client import Client
+from .manifest import agent_name, pod_manifest
+
+_STORAGE = "/apis/storage.k8s.io/v1"
+
+
+async def diagnose(client: Client, spec: RunnerSpec, owner: str) -> Sequence[Finding]:
+    """Which runners, and which ways to S3, the namespace allows.  Nothing is made.
+
+    Raises :class:`~gra_provisioner.errors.ConfigError` for a profile that no pod can be made of,
+    and :class:`~gra_provisioner.errors.BackendError` where the cluster cannot be asked.
+    """
+    wanted = {mount.via for mount in spec.s3}
+    plain = _pod(dataclasses.replace(spec, s3=()), owner)
+    privileged = _pod(spec, owner) if "s3fs" in wanted else s3_ways.with_sidecar(plain, spec.image)
+    refused, sidecar, volume = await asyncio.gather(
+        *(_dry_run(client, pod) for pod in (plain, privileged, s3_ways.with_claim(plain)))
+    )
+    namespace = client.namespace
+    told = refused is None
+    return [
+        s3_ways.runner_pod(refused, spec.profile, namespace),
+        s3_ways.sidecar(sidecar, namespace, wanted="s3fs" in wanted, told=told),
+        s3_ways.volume(
+            volume, namespace, await _volumes(client), wanted="volume" in wanted, told=told
+        ),
+        s3_ways.fsspec(spec.image, wanted="fsspec" in wanted),
+    ]
+
+
+def _pod(spec: RunnerSpec, owner: str) -> dict[str, Any]:
+    # No runner has such a name, so that no answer is about one.
+    name = f"{s3_ways.NAME}-{secrets.token_hex(4)}"
+    agent = agent_name(archive_digest(build_agent_archive()))
+    return pod_manifest(name, spec, RunnerLabels(owner), agent)
+
+
+async def _dry_run(client: Client, pod: Mapping[str, Any]) -> GraError | None:
+    """Why the API server would not make this pod; ``None`` if it would."""
+    query = [("dryRun", "All"), ("fieldValidation", "Strict")]
+    try:
+        await client.request("POST", "pods", body=pod, query=query)
+    except ClusterRefused as error:
+        return error
+    return None
+
+
+async def _volumes(client: Client) -> dict[str, Sequence[str] | None]:
+    """The names of what volumes are made of."""
+    claims, classes, drivers = await asyncio.gather(
+        client.names(f"/api/v1/namespaces/{client.namespace}/persistentvolumeclaims"),
+        client.names(f"{_STORAGE}/storageclasses"),
+        client.names(f"{_STORAGE}/csidrivers"),
+    )
+    return {"claims": claims, "storage classes": classes, "CSI drivers": drivers}
