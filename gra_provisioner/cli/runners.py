@@ -7,7 +7,10 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+import typer
+
 from ..runner import Runner
+from .mounts import mounts_table, warnings
 from .options import JsonOption, RunnerName
 from .output import (
     console,
@@ -15,6 +18,7 @@ from .output import (
     reported_errors,
     runner_details,
 )
+from .terminal import printable
 
 if TYPE_CHECKING:
     from ..profiles import Config
@@ -47,5 +51,11 @@ def get_runner(
         runner, reason = asyncio.run(run())
     if as_json:
         print_json({**runner.public(), "backend_reason": reason})
-    else:
-        console().print(runner_details(runner, time.time(), reason))
+        return
+    now = time.time()
+    console().print(runner_details(runner, now, reason))
+    if runner.mounts:
+        typer.echo()
+        console().print(mounts_table(runner.mounts, now))
+    for line in warnings(runner.mounts):
+        typer.echo(printable(line), err=True)

@@ -14,6 +14,7 @@ from ..runner import Change, ChangeKind, Runner, RunnerStatus
 from ..selection import Selection
 from ..units import format_age
 from .columns import Cell, Columns
+from .mounts import brief, why
 from .output import COLOURS, backend_line, console, print_json, usage_text
 from .terminal import printable
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ..service import RunnerService
 
 _TITLES = ("NAME", "PROFILE", "STATUS", "KERNEL", "AGE", "CPU", "MEMORY", "NOTEBOOK")
-_WIDE = ("OWNER", "NODE", "KERNELSPEC", "CLIENTS", "FROM", "LABELS", "WHY")
+_WIDE = ("OWNER", "NODE", "KERNELSPEC", "CLIENTS", "FROM", "LABELS", "MOUNTS", "WHY")
 
 
 class Format(str, enum.Enum):
@@ -71,7 +72,8 @@ def _texts(runner: Runner, form: Format, now: float) -> list[str | None]:
         None if runner.clients is None else str(runner.clients),
         labels.client_host,
         ",".join(f"{name}={value}" for name, value in sorted(labels.user_labels.items())),
-        runner.message or runner.phase,
+        brief(runner.mounts),
+        runner.message or runner.phase or why(runner.mounts),
     ]
 
 

@@ -39,9 +39,14 @@ def test_runners_are_listed_in_columns() -> None:
 
 def test_the_wide_table_has_more_columns() -> None:
     header, full, bare = _lines([FULL, BARE], Format.WIDE)
-    more = ["OWNER", "NODE", "KERNELSPEC", "CLIENTS", "FROM", "LABELS", "WHY"]
+    more = ["OWNER", "NODE", "KERNELSPEC", "CLIENTS", "FROM", "LABELS", "MOUNTS", "WHY"]
     assert header.split()[-len(more) :] == more
-    assert full.split()[-7:] == ["me", "-", "gra", "1", "host", "team=a", "-"]
+    shown, _, why = full.partition("/data/lake,/data/logs:failed")
+    assert shown.split()[-6:] == ["me", "-", "gra", "1", "host", "team=a"]
+    # A runner that is well, with a mount that is not.
+    assert why.strip() == (
+        "/data/logs (s3://logs) could not be mounted: There is no bucket logs at https://s3.example.com."
+    )
     assert bare.endswith("The process is gone.")
 
 
