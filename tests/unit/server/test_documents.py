@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from gra_provisioner.diagnosis import good, of_error
 from gra_provisioner.documents import answers, executions, logs, runners, schemas
 from gra_provisioner.documents.base import Error
 from gra_provisioner.documents.requests import Create, Exec, ExecOnce, ExecStream
@@ -153,6 +154,12 @@ _PRINTED = {
     "exec-stream": _ENDED.public(),
     "logs": LogLine("runner-1", None, "agent", "ready").public(),
     "version": {"version": "1", "python": "3.14"},
+    "doctor": {
+        "profile": "small",
+        "backend": "local",
+        "backend_reason": "because",
+        "findings": [of_error("backend", GraError("x")).public(), good("s3fs", "is here").public()],
+    },
     "error": GraError("x").to_dict(),
 }
 
