@@ -167,6 +167,15 @@ class KernelStartError(LaunchError):
     reason = "KernelStartFailed"
 
 
+class MountError(LaunchError):
+    """A bucket of S3 could not be brought into a runner; ``code`` says why (``S3AccessDenied``, …).
+
+    ``details`` name its ``bucket`` and ``path``.
+    """
+
+    reason = "MountFailed"
+
+
 class KernelDied(GraError):
     """The kernel ended although nobody asked it to."""
 

@@ -98,6 +98,11 @@ AbsolutePathHere = Annotated[Text, AfterValidator(_absolute_here)]
 AbsolutePath = Annotated[Text, AfterValidator(_absolute)]
 
 
+def wrong_field(field: str, rule: str) -> PydanticCustomError:
+    """What is wrong with a field of a table in the light of its others."""
+    return PydanticCustomError("wrong_field", "{rule}", {"field": field, "rule": rule})
+
+
 class Table(BaseModel):
     """A table of a configuration whose fields are known by name."""
 

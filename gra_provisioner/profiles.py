@@ -35,6 +35,15 @@ The first three are the :class:`Config` of a process, the last two belong to one
     image = "registry.example.com/team/notebook:1"
     start_timeout = "10m"
 
+    workspace = {size = "20Gi", keep = true, storage_class = "fast"}
+    allow_privileged_sidecar = true     # only for buckets that s3fs mounts in pods
+    s3_sidecar = {image = "registry.example.com/gra/s3fs-sidecar:1", memory = "768Mi"}
+
+    [[profiles.quick.s3]]               # see gra_provisioner.s3_schema.S3
+    bucket = "lake"
+    mount = "/data/lake"
+    credentials = {secret = "lake-key"}
+
     [profiles.quick.pod]                # see gra_provisioner.pod_schema.Pod
     node_selector = {pool = "notebooks"}
 
@@ -83,9 +92,12 @@ VARIABLES: Mapping[str, str] = {
     "GRA_STATE_DIR": "state_dir",
     "GRA_OWNER": "owner",
     "RUNNER_IMAGE": "profiles.*.image",
+    "RUNNER_S3_IMAGE": "profiles.*.s3_sidecar.image",
 }
 
 _BUILT_IN = "built-in defaults"
+# Memory of the sidecar that is not its cache's: s3fs, with what it sends and receives in parts.
+_S3FS_NEEDS = 256 * 2**20
 
 # The fields that decide where runners live: the user is told what set them.
 _WITH_ORIGIN = ("backend", *(f"kubernetes.{name}" for name in Kubernetes.model_fields))
@@ -228,6 +240,10 @@ def _spec(name: str, settings: Settings, environ: Mapping[str, str]) -> RunnerSp
         image=settings.image,
         start_timeout=settings.start_timeout,
         pod=_pod_options(name, settings),
+        s3=tuple(mount.plain() for mount in settings.s3),
+        s3_sidecar=_s3_sidecar(name, settings),
+        allow_privileged_sidecar=settings.allow_privileged_sidecar,
+        workspace=_workspace(name, settings),
     )
 
 
@@ -270,6 +286,33 @@ def _pod_options(profile: str, settings: Settings) -> PodOptions:
             )
     options = {name: getattr(settings.pod, name) for name in Pod.model_fields}
     return PodOptions(**{**options, "requests": runner.Requests(**requests.model_dump())})
+
+
+def _s3_sidecar(profile: str, settings: Settings) -> runner.S3Sidecar:
+    """The sidecar, once it is known that its cache leaves room for s3fs itself."""
+    sidecar = settings.s3_sidecar
+    if sidecar.cache > sidecar.memory - _S3FS_NEEDS:
+        raise ConfigError(
+            f"profile {profile!r}: s3_sidecar.cache is {format_size(sidecar.cache)}, must be at "
+            f"most {format_size(max(0, sidecar.memory - _S3FS_NEEDS))}: s3_sidecar.memory, which "
+            f"is {format_size(sidecar.memory)}, has the cache in it and "
+            f"{format_size(_S3FS_NEEDS)} for s3fs",
+            hint="Raise s3_sidecar.memory, or lower s3_sidecar.cache.",
+            details={"field": "s3_sidecar.cache"},
+        )
+    return runner.S3Sidecar(**sidecar.model_dump())
+
+
+def _workspace(profile: str, settings: Settings) -> runner.Workspace:
+    workspace = settings.workspace
+    if workspace.storage_class is not None and not workspace.keep:
+        raise ConfigError(
+            f"profile {profile!r}: workspace.storage_class: must be left out where "
+            "workspace.keep is not true: what is not kept is on the node's disk",
+            hint="Set workspace.keep, or take workspace.storage_class out.",
+            details={"field": "workspace.storage_class"},
+        )
+    return runner.Workspace(**workspace.model_dump())
 
 
 def _default_state_dir(environ: Mapping[str, str]) -> Path:

@@ -31,7 +31,8 @@ from .fields import (
     Text,
     VariableName,
 )
-from .pod_schema import Kubernetes, Pod
+from .pod_schema import DnsLabel, DnsSubdomain, Kubernetes, Pod
+from .s3_schema import S3, S3Sidecar, fit_together
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -62,6 +63,15 @@ class Buffers(Table):
 
     memory: PositiveSize = runner.Buffers.memory
     spill: Size = runner.Buffers.spill
+
+
+class Workspace(Table):
+    """The folder in which a pod's kernels start: see :class:`gra_provisioner.runner.Workspace`."""
+
+    size: PositiveSize | None = None
+    keep: StrictBool = False
+    storage_class: DnsSubdomain | None = None
+    name: DnsLabel = runner.Workspace.name
 
 
 class EnvValue(Table):
@@ -126,6 +136,10 @@ class Settings(Table):
     image: Annotated[Text, AfterValidator(_image)] = runner.DEFAULT_IMAGE
     start_timeout: Bound = runner.RunnerSpec.start_timeout
     pod: Pod = Pod()
+    s3: Annotated[tuple[S3, ...], AfterValidator(fit_together)] = ()
+    s3_sidecar: S3Sidecar = S3Sidecar()
+    allow_privileged_sidecar: StrictBool = False
+    workspace: Workspace = Workspace()
 
 
 class Profile(Settings):

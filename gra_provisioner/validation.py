@@ -107,8 +107,10 @@ def _explained(problem: ErrorDetails, rules: Mapping[str, str]) -> tuple[str, st
     path = ""
     for part in location:
         path += f"[{part}]" if isinstance(part, int) else f".{part}"
-    # A value of the environment may be a secret whatever is wrong with it.
-    hidden = "env" in location or "[key]" in problem["loc"]
+    # A value of the environment may be a secret whatever is wrong with it, and who misreads where
+    # credentials belong writes them there, or into a URL.
+    hidden = bool({"env", "credentials"} & set(location)) or "[key]" in problem["loc"]
+    hidden = hidden or ("endpoint" in location and "@" in str(given))
     shown = "" if hidden else quoted(given)
     return path.lstrip("."), shown, rule, hint
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from ..fields import wrong_field
 from ..selection import SORT_KEYS
-from .requests import Request, wrong_field
+from .requests import Request
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -20,10 +20,9 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from ..execution import LIMIT
-from ..fields import ProfileName, Table, Text, VariableName
+from ..fields import ProfileName, Table, Text, VariableName, wrong_field
 from ..pod_schema import LabelKey, LabelValue
 from ..units import parse_cpu, parse_duration, parse_size
 
@@ -51,11 +50,6 @@ def _given(value: object) -> object:
     if value is None:
         raise ValueError("must be given, or left out")
     return value
-
-
-def wrong_field(field: str, rule: str) -> PydanticCustomError:
-    """What is wrong with a field in the light of others."""
-    return PydanticCustomError("wrong_field", "{rule}", {"field": field, "rule": rule})
 
 
 def _encoded(value: object) -> bytes:

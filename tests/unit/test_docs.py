@@ -31,6 +31,7 @@ from gra_provisioner.pod_schema import Kubernetes, Pod, Requests
 from gra_provisioner.profiles import VARIABLES, load_config
 from gra_provisioner.provisioner import GraProvisioner
 from gra_provisioner.runner import Runner, RunnerLabels
+from gra_provisioner.s3_schema import S3, S3Sidecar
 from gra_provisioner.schema import (
     PRESETS,
     Buffers,
@@ -40,6 +41,7 @@ from gra_provisioner.schema import (
     Server,
     Settings,
     Ttl,
+    Workspace,
 )
 from gra_provisioner.tunnel.links import Links
 from gra_provisioner.units import format_size
@@ -225,7 +227,9 @@ def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
         "requests": Requests,
         "resources": Resources,
         "server": Server,
+        "s3_sidecar": S3Sidecar,
         "ttl": Ttl,
+        "workspace": Workspace,
     }
     for name in model.model_fields:
         if name in tables:
@@ -241,6 +245,8 @@ def test_every_field_of_the_configuration_is_in_a_table() -> None:
     assert pod == set(_fields(Pod))
     profile = {name for name, *_ in _table(CONFIGURATION, "Field", "Type, unit")}
     assert profile == set(_fields(Profile))
+    s3 = {name for name, *_ in _table(CONFIGURATION, "S3 field", "Type")}
+    assert s3 == set(S3.model_fields)
 
 
 def test_the_table_of_presets_is_that_of_the_code() -> None:

@@ -56,7 +56,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("extendz = 1", "extendz: unknown field; allowed: buffers, description, env, extends, "),
+        ("extendz = 1", "extendz: unknown field; allowed: allow_privileged_sidecar, buffers, "),
         ("ttl.orfan = 1", "ttl.orfan: unknown field; allowed: idle, lifetime, orphan"),
         ('ttl.idle = "soon"', 'ttl.idle is "soon", must be a duration above 0: seconds as a'),
         ("ttl.idle = true", "ttl.idle is true, must be a duration"),
