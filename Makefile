@@ -78,7 +78,7 @@ schemas: env  ## Write docs/schemas, and the REST API's types for the front end,
 .PHONY: lock
 lock:  ## Renew requirements/*.txt: the newest versions that pyproject.toml allows
 	@$(BOOTSTRAP) uv pip compile pyproject.toml --group dev --universal --python-version 3.10 \
-	    --upgrade --generate-hashes --no-annotate --quiet \
+	    --override requirements/overrides.txt --upgrade --generate-hashes --no-annotate --quiet \
 	    --custom-compile-command "make lock" --output-file requirements/dev.txt
 	@$(BOOTSTRAP) uv pip compile --group schemas --universal --python-version 3.10 \
 	    --upgrade --generate-hashes --no-annotate --quiet \
