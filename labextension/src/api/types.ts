@@ -7,6 +7,8 @@ import type { components, operations } from './schema';
 type Schemas = components['schemas'];
 
 export type Runner = Schemas['SeenRunner'];
+export type Mount = Schemas['Mount'];
+export type MountState = Schemas['MountState'];
 export type RunnerStatus = Schemas['RunnerStatus'];
 export type KernelState = Schemas['KernelState'];
 export type RunnerEvent = Schemas['RunnerEvent'];

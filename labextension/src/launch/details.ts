@@ -1,7 +1,8 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 
-import type { Runner, RunnerEvent } from '../api/types';
+import type { Mount, Runner, RunnerEvent } from '../api/types';
 import { phaseName } from '../model/format';
+import { mountState, sourceOf } from '../model/mounts';
 import type { DeathEvent, PhaseTime } from './events';
 import { type Launch, times } from './launches';
 import { seconds } from './text';
@@ -18,6 +19,8 @@ export interface Details {
   message: string;
   hint: string;
   phases: readonly PhaseTime[];
+  /** Its buckets; null: not known, so that the server can be asked. */
+  mounts: readonly Mount[] | null;
   /** Null: not known, so that the server can be asked. */
   events: readonly RunnerEvent[] | null;
   /** Lines of the log; null: not known, so that the server can be asked. */
@@ -39,6 +42,7 @@ export function ofLaunch(
     message,
     hint,
     phases: times(launch, now),
+    mounts: launch.state === 'ready' ? null : [],
     // One that could not start was removed, and its name can be another's by now.
     events: launch.state === 'failed' ? launch.events : null,
     log: launch.state === 'failed' ? launch.log : null
@@ -55,6 +59,7 @@ export function ofDeath(event: DeathEvent, document: string): Details {
     message,
     hint: event.hint ?? '',
     phases: [],
+    mounts: event.runner_gone ? [] : null,
     events: null,
     log: event.stderr?.length || event.runner_gone ? (event.stderr ?? []) : null
   };
@@ -69,6 +74,7 @@ export function ofRunner(runner: Runner): Details {
     message: runner.message,
     hint: runner.hint,
     phases: [],
+    mounts: runner.mounts,
     events: null,
     log: null
   };
@@ -87,12 +93,22 @@ export function asText(details: Details, trans: TranslationBundle): string {
     ({ phase, seconds: took, message: said }) =>
       `${phaseName(phase, trans)}: ${seconds(took, trans)}${said ? `, ${said}` : ''}`
   );
+  const mounts = (details.mounts ?? []).map(mount =>
+    [
+      `${mount.path} (${sourceOf(mount)}): ${mountState(mount.state, trans)}`,
+      mount.reason,
+      mount.message,
+      mount.hint
+    ]
+      .filter(each => each)
+      .join(' · ')
+  );
   const events = (details.events ?? []).map(event =>
     [timeOf(event), event.type, event.reason, event.message]
       .filter(each => each)
       .join(' ')
   );
-  return [[head, message, hint], phases, events, details.log ?? []]
+  return [[head, message, hint], mounts, phases, events, details.log ?? []]
     .map(lines => lines.filter(line => line !== '').join('\n'))
     .filter(section => section !== '')
     .join('\n\n');

@@ -10,8 +10,9 @@ import * as React from 'react';
 
 import { ApiError } from '../api/errors';
 import type { Client } from '../api/client';
-import type { RunnerEvent } from '../api/types';
+import type { Mount, RunnerEvent } from '../api/types';
 import { phaseName } from '../model/format';
+import { isUnwell, mountState, sourceOf } from '../model/mounts';
 import { type Details, asText, timeOf } from './details';
 import type { PhaseTime } from './events';
 import { seconds, subject } from './text';
@@ -76,13 +77,16 @@ function All({ details, client, trans }: IAllProps): React.ReactElement {
     return () => abort.abort();
   }, [details, client]);
 
-  const { reason, message, hint, phases, events, log } = known;
+  const { reason, message, hint, mounts, phases, events, log } = known;
   return (
     <>
       <div className="gra-Details-all" tabIndex={0}>
         {reason && <div className="gra-Details-reason">{reason}</div>}
         {message && <p className="gra-Details-message">{message}</p>}
         {hint && <p className="gra-Details-hint">{hint}</p>}
+        {mounts && mounts.length > 0 && (
+          <Mounts mounts={mounts} trans={trans} />
+        )}
         {phases.length > 0 && <Phases phases={phases} trans={trans} />}
         {events && events.length > 0 && (
           <Events events={events} trans={trans} />
@@ -103,6 +107,36 @@ function All({ details, client, trans }: IAllProps): React.ReactElement {
       </div>
       <Copy text={() => asText(known, trans)} trans={trans} />
     </>
+  );
+}
+
+function Mounts(props: {
+  mounts: readonly Mount[];
+  trans: TranslationBundle;
+}): React.ReactElement {
+  const { mounts, trans } = props;
+  return (
+    <section>
+      <h3>{trans.__('Buckets')}</h3>
+      <table>
+        <tbody>
+          {mounts.map(mount => (
+            <tr
+              key={mount.id}
+              {...(isUnwell(mount) && { 'data-type': 'Warning' })}
+            >
+              <th scope="row">{mount.path}</th>
+              <td>{sourceOf(mount)}</td>
+              <td>{mountState(mount.state, trans)}</td>
+              <td>
+                {mount.reason && <strong>{mount.reason}</strong>}{' '}
+                {mount.message} <em>{mount.hint}</em>
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </section>
   );
 }
 
@@ -186,7 +220,13 @@ async function complete(details: Details, client: Client): Promise<Details> {
   if (!runner) {
     return details;
   }
-  const [events, log] = await Promise.all([
+  const [mounts, events, log] = await Promise.all([
+    details.mounts ??
+      orNothing(async () => {
+        const found = await client.get(runner);
+        // The name may be another's by now.
+        return runnerUid && found.uid !== runnerUid ? [] : found.mounts;
+      }),
     details.events ??
       orNothing(async () => {
         return await client.listEvents(runner, runnerUid);
@@ -196,7 +236,7 @@ async function complete(details: Details, client: Client): Promise<Details> {
         (await client.logs(runner, { tail: LINES })).map(line => line.text)
       )
   ]);
-  return { ...details, events, log };
+  return { ...details, mounts, events, log };
 }
 
 async function orNothing<T>(ask: () => Promise<T>): Promise<T | null> {

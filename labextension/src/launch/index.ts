@@ -8,10 +8,11 @@ import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { IRunners } from '../tokens';
-import { ofRunner } from './details';
+import { type Details, ofRunner } from './details';
 import { showDetails } from './dialog';
+import { MountNotices } from './mounts';
 import { Notices } from './notices';
-import { openSessions } from './sessions';
+import { type OpenSession, openSessions } from './sessions';
 
 /** Settings of this plugin, as in schema/launch.json. */
 const ID = 'gra-provisioner:launch';
@@ -38,12 +39,15 @@ export const launch: JupyterFrontEndPlugin<void> = {
     }
     const trans = (translator ?? nullTranslator).load('gra_provisioner');
     const { client } = runners;
-    const notices = new Notices({
+    const sessions = (): OpenSession[] => openSessions([notebooks, consoles]);
+    const show = (details: Details): void => {
+      void showDetails(details, client, trans);
+    };
+    const notices = new Notices({ runners, sessions, show, trans });
+    new MountNotices({
       runners,
-      sessions: () => openSessions([notebooks, consoles]),
-      show: details => {
-        void showDetails(details, client, trans);
-      },
+      kernels: () => sessions().map(({ kernelId }) => kernelId ?? ''),
+      show,
       trans
     });
     app.serviceManager.events.stream.connect((_, emission) => {

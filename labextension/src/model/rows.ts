@@ -124,7 +124,12 @@ function isFound(row: RunnerRow, words: readonly string[]): boolean {
     runner.phase,
     runner.kernel,
     runner.reason,
-    document?.path
+    document?.path,
+    ...runner.mounts.flatMap(({ path, bucket, reason }) => [
+      path,
+      bucket,
+      reason
+    ])
   ]
     .join('\n')
     .toLowerCase();

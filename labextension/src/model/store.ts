@@ -155,6 +155,7 @@ function merged(before: Runner, latest: Runner): Runner {
     kernel: before.kernel,
     clients: before.clients,
     usage: before.usage,
+    mounts: before.mounts,
     ...(died && {
       reason: before.reason,
       message: before.message,

@@ -7,6 +7,7 @@ import { duration, sizes, stateName, statusName } from '../model/format';
 import { INTENDED, type Mark, markOf } from '../model/marks';
 import type { Document, GroupRow, RunnerRow } from '../model/rows';
 import type { Sample } from '../model/store';
+import { Mounts } from './mounts';
 import { UsageMeters } from './usage';
 
 /** What a row's parts do when they are clicked. */
@@ -110,6 +111,9 @@ export const RunnerCells = React.memo(function RunnerCells(props: {
               <span className="gra-Row-hint"> {runner.hint}</span>
             )}
           </div>
+        )}
+        {!isDeleting && runner.mounts.length > 0 && (
+          <Mounts runner={runner} trans={trans} />
         )}
       </div>
       <div className="gra-Row-actions" role="gridcell">
