@@ -25,6 +25,7 @@ from ..execution import LIMIT
 from ..fields import ProfileName, Table, Text, VariableName, wrong_field
 from ..pod_schema import LabelKey, LabelValue
 from ..units import parse_cpu, parse_duration, parse_size
+from .s3_requests import S3
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -235,6 +236,13 @@ class Launch(Request):
     working_dir: Annotated[
         PlainText, WithJsonSchema({"type": "string", "pattern": r"^/[^\u0000]*$"})
     ] = Field(default_factory=str, description="The folder in the runner that its kernel runs in.")
+
+    s3: tuple[S3, ...] = Field(
+        default_factory=tuple,
+        strict=False,
+        description="The buckets of S3 in it, in the place of all of the profile's. Keys cannot be "
+        "given: credentials say where they are.",
+    )
 
     def launch(self) -> dict[str, Any]:
         """The layer of configuration: ``launch`` of :func:`gra_provisioner.profiles.resolve`."""

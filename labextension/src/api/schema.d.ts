@@ -329,6 +329,8 @@ export interface components {
             };
             /** @description The folder in the runner that its kernel runs in. */
             working_dir?: string;
+            /** @description The buckets of S3 in it, in the place of all of the profile's. Keys cannot be given: credentials say where they are. */
+            s3?: components["schemas"]["S3"][];
             /**
              * @description Whether the profile's kernel is started in it. Without wait there is none, since nobody is there to start it.
              * @default true
@@ -976,6 +978,66 @@ export interface components {
          */
         RunnerStatus: "starting" | "running" | "ended" | "lost" | "unknown";
         /**
+         * S3
+         * @description A bucket that a runner is to have.
+         */
+        S3: {
+            /** @description Its name. Only a volume needs none. */
+            bucket?: string;
+            /** @description Only what is below it, for example team/a. */
+            prefix?: string;
+            /**
+             * @description The folder in the runner where it is mounted. None with fsspec.
+             * @example /data/lake
+             */
+            mount?: string;
+            /**
+             * @description The URL of the S3 server. By default Amazon's.
+             * @example https://s3.example.com
+             */
+            endpoint?: string;
+            /** @description The server's region. */
+            region?: string;
+            /**
+             * @description Whether nothing may be written.
+             * @default false
+             */
+            read_only?: boolean;
+            /**
+             * @description How it gets there: mounted by s3fs, as a volume of the cluster, or not mounted, with variables for Python's fsspec.
+             * @default s3fs
+             * @enum {string}
+             */
+            via?: "s3fs" | "volume" | "fsspec";
+            /** @description The claim (PersistentVolumeClaim) that a volume is. Only where via is volume. */
+            claim?: string;
+            /** @description Where its credentials come from. By default the server's own. */
+            credentials?: components["schemas"]["S3Credentials"];
+        };
+        /**
+         * S3Credentials
+         * @description Where a bucket's credentials come from: one of secret, profile and anonymous.
+         *
+         *     Left out they are the Jupyter server's own: its AWS_… variables, or its ~/.aws/credentials.
+         */
+        S3Credentials: {
+            /** @description A Kubernetes Secret in the runners' namespace; for pods only. */
+            secret?: string;
+            /** @description The key in the Secret. By default AWS_ACCESS_KEY_ID. */
+            access_key?: string;
+            /** @description The key in the Secret. By default AWS_SECRET_ACCESS_KEY. */
+            secret_key?: string;
+            /** @description The key in the Secret, if it is there. By default AWS_SESSION_TOKEN. */
+            session_token?: string;
+            /** @description A section of the server's ~/.aws/credentials. */
+            profile?: string;
+            /**
+             * @description Nobody's: the bucket is public.
+             * @constant
+             */
+            anonymous?: true;
+        };
+        /**
          * SeenRunner
          * @description A runner as one owner sees it.
          */
@@ -1138,6 +1200,8 @@ export interface components {
             };
             /** @description The folder in the runner that its kernel runs in. */
             working_dir?: string;
+            /** @description The buckets of S3 in it, in the place of all of the profile's. Keys cannot be given: credentials say where they are. */
+            s3?: components["schemas"]["S3"][];
             /** @description The kernelspec. By default the first of gra's for that profile, or else the server's default kernelspec, if it is gra's, or gra, or the first of gra's. */
             name?: string;
             /** @description The path of a notebook or folder, as the contents API has it: where the kernel of a local runner works, and the notebook that the runner was made for. By default the server's own folder. */

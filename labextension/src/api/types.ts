@@ -18,6 +18,7 @@ export type Profile = Schemas['Profile'];
 export type ProfileSettings = Schemas['ProfileSettings'];
 export type LogLine = Schemas['LogLine'];
 export type Ready = Schemas['Ready'];
+export type BucketRequest = Schemas['S3'];
 export type StartKernelRequest = Schemas['StartKernel'];
 export type StartedKernel = Schemas['StartedKernel'];
 export type ErrorDocument = Schemas['Error'];

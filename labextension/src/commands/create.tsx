@@ -6,6 +6,7 @@ import type { Client } from '../api/client';
 import { ApiError } from '../api/errors';
 import type { Profile } from '../api/types';
 import { duration, processors, size } from '../model/format';
+import { BucketFields } from './bucketFields';
 import {
   type Field,
   type Form,
@@ -117,7 +118,7 @@ function Fields(props: {
   const time = (seconds: number | null | undefined): string =>
     seconds == null ? trans.__('never') : duration(seconds, trans);
   const input = (
-    field: Exclude<Field, 'profile' | 'openWith'>,
+    field: Exclude<Field, 'profile' | 'openWith' | 'buckets'>,
     label: string,
     placeholder: string
   ): React.JSX.Element => (
@@ -212,6 +213,14 @@ function Fields(props: {
           time(settings?.ttl.lifetime)
         )}
       </fieldset>
+      <BucketFields
+        buckets={form.buckets}
+        problem={problem}
+        profile={profile}
+        isLocal={props.backend === 'local'}
+        onChange={buckets => onChange({ buckets })}
+        trans={trans}
+      />
       <label className="gra-Create-field">
         <span>{trans.__('Open')}</span>
         <select

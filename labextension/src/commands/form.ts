@@ -1,5 +1,6 @@
 import type { ApiError } from '../api/errors';
 import type { StartKernelRequest } from '../api/types';
+import { type Bucket, bucketRequest } from './bucketForm';
 
 export type OpenWith = 'notebook' | 'console' | 'nothing';
 
@@ -14,6 +15,8 @@ export interface Form {
   idle: string;
   orphan: string;
   lifetime: string;
+  /** In the place of the profile's, if there are any. */
+  buckets: readonly Bucket[];
   openWith: OpenWith;
 }
 
@@ -29,6 +32,7 @@ export const EMPTY_FORM: Form = {
   idle: '',
   orphan: '',
   lifetime: '',
+  buckets: [],
   openWith: 'notebook'
 };
 
@@ -57,6 +61,7 @@ export function requestOf(form: Form, path: string): StartKernelRequest {
     ...(image && { image }),
     ...(Object.keys(resources).length > 0 && { resources }),
     ...(Object.keys(ttl).length > 0 && { ttl }),
+    ...(form.buckets.length > 0 && { s3: form.buckets.map(bucketRequest) }),
     ...(path && { path })
   };
 }
@@ -78,12 +83,15 @@ function wholeNumber(text: string): number {
   return /^\d+$/.test(text) ? Number(text) : (text as unknown as number);
 }
 
-/** Which fields the server found wrong. */
+/** Which fields the server found wrong, without those of buckets. */
 export function wrongFields(problem: ApiError | null): ReadonlySet<string> {
   const fields = problem?.details.fields;
   return new Set(
     Array.isArray(fields)
-      ? fields.map(field => String(field).split('.').pop() ?? '')
+      ? fields
+          .map(String)
+          .filter(field => !field.startsWith('s3'))
+          .map(field => field.split('.').pop() ?? '')
       : []
   );
 }

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from gra_provisioner.diagnosis import good, of_error
-from gra_provisioner.documents import answers, executions, logs, runners, schemas
+from gra_provisioner.documents import answers, diagnosis, executions, logs, runners, s3, schemas
 from gra_provisioner.documents.base import Error
 from gra_provisioner.documents.requests import Create, Exec, ExecOnce, ExecStream
+from gra_provisioner.documents.s3_requests import S3, S3Credentials
 from gra_provisioner.errors import ConfigError, GraError
 from gra_provisioner.execution import Bounded, Ended, Execution, PieceEncoder, ProcessExit
 from gra_provisioner.logs import LogLine
@@ -203,6 +204,58 @@ def test_a_request_to_create_is_a_layer_of_configuration() -> None:
     assert spec.pod.labels == {"example.com/team": "a"}
 
 
+def test_buckets_of_a_request_are_a_layer_of_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('[[profiles.small.s3]]\nbucket = "their"\nmount = "/data/their"\n')
+    config = load_config({}, [file])
+    buckets = [
+        {
+            "bucket": "lake",
+            "prefix": "team/a/",
+            "mount": "/data/lake",
+            "endpoint": "https://s3.example.com",
+            "read_only": True,
+            "credentials": {"secret": "lake-key", "access_key": "id"},
+        },
+        {"bucket": "raw", "via": "fsspec", "credentials": {"anonymous": True}},
+        {"via": "volume", "mount": "/data/claim", "claim": "lake"},
+    ]
+
+    spec = resolve(config, {}, launch=_body(Create, {"s3": buckets}).launch())
+
+    # In the place of the profile's.
+    lake, raw, volume = spec.s3
+    assert (lake.bucket, lake.prefix, lake.path) == ("lake", "team/a", "/data/lake")
+    assert lake.read_only
+    assert lake.credentials.source == "secret"
+    assert (lake.credentials.name, lake.credentials.access_key) == ("lake-key", "id")
+    assert (raw.via, raw.credentials.source) == ("fsspec", "anonymous")
+    assert volume.volume == {"persistentVolumeClaim": {"claimName": "lake"}}
+    assert [m.bucket for m in resolve(config, {}, launch=_body(Create, {}).launch()).s3] == [
+        "their"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bucket", "field"),
+    [
+        ({"bucket": "Lake", "mount": "/data"}, "bucket"),
+        ({"bucket": "lake"}, "mount"),
+        ({"bucket": "lake", "mount": "/proc/lake"}, "mount"),
+        ({"bucket": "lake", "mount": "/data", "endpoint": "s3.example.com"}, "endpoint"),
+        ({"bucket": "lake", "mount": "/data", "prefix": "../a"}, "prefix"),
+        ({"bucket": "lake", "mount": "/data", "claim": "a"}, "claim"),
+    ],
+)
+def test_what_is_wrong_with_a_bucket_is_said_at_its_field(
+    bucket: dict[str, str], field: str
+) -> None:
+    body = _body(Create, {"s3": [{"bucket": "fine", "mount": "/fine"}, bucket]})
+    with pytest.raises(ConfigError) as refused:
+        resolve(load_config({}, []), {}, launch=body.launch(), launch_source="request body")
+    assert refused.value.details["fields"] == [f"s3[1].{field}"]
+
+
 def test_what_is_left_out_is_as_in_the_profile() -> None:
     config = load_config({}, [])
     body = _body(Create, {"resources": {"cpu": 1}, "ttl": {}})
@@ -226,6 +279,16 @@ _REFUSED: list[tuple[Any, Any, str]] = [
     (Create, {"ttl": {"orphan": None}}, "ttl.orphan"),
     (Create, {"ttl": {"orphan": 0}}, "ttl.orphan"),
     (Create, {"labels": {"a b": "c"}}, "labels"),
+    (Create, {"s3": {}}, "s3"),
+    (Create, {"s3": [{"bucket": 1}]}, "s3[0].bucket"),
+    (Create, {"s3": [{"bucket": "lake", "credentials": {}}]}, "s3[0].credentials.secret"),
+    (Create, {"s3": [{"credentials": {"profile": "a", "secret_key": "b"}}]}, "s3[0].credentials"),
+    # It would read the server's environment.
+    (
+        Create,
+        {"s3": [{"credentials": {"access_key": {"from_env": "A"}, "secret": "b"}}]},
+        "s3[0].credentials.access_key",
+    ),
     (Create, {"wait": "yes"}, "wait"),
     (Create, {"wait": False, "kernel": True}, "kernel"),
     (Create, [], ""),
@@ -342,13 +405,13 @@ def test_what_cannot_be_taken_back_is_no_null() -> None:
 
 
 def test_every_field_of_every_document_is_described() -> None:
-    for module in (answers, executions, logs, runners):
+    for module in (answers, diagnosis, executions, logs, runners, s3):
         for model in vars(module).values():
             if isinstance(model, type) and issubclass(model, BaseModel):
                 for name, schema in model.model_json_schema()["properties"].items():
                     plain = not {"$ref", "const"} & set(schema) and "items" not in schema
                     assert not plain or schema.get("description"), f"{model.__name__}.{name}"
-    for request in (Create, Exec, ExecOnce, ExecStream):
+    for request in (Create, Exec, ExecOnce, ExecStream, S3, S3Credentials):
         for name, schema in request.model_json_schema()["properties"].items():
             assert schema.get("description"), f"{request.__name__}.{name}"
 
