@@ -7,6 +7,9 @@ BIN := .venv/bin
 BOOTSTRAP := tools/bootstrap.sh
 # Further arguments for pytest: make test ARGS="-k tunnel -x"
 ARGS ?=
+# For make image: the image to start from, and the tag of both images.
+BASE ?=
+TAG ?=
 
 .PHONY: help
 help:  ## Show this help
@@ -44,6 +47,10 @@ lint: env  ## Run the static checks of Python and TypeScript, and jest
 screenshots: frontend  ## Make the pictures of JupyterLab in docs/images anew
 	@GRA_SCREENSHOTS=docs/images $(BIN)/pytest --backend local tests/browser/test_screenshots.py
 
+.PHONY: image
+image: env  ## Build the images of runner-image/ with their bills of materials in build/image
+	@$(BIN)/python -m tools.image $(if $(BASE),--base $(BASE)) $(if $(TAG),--tag $(TAG)) $(ARGS)
+
 .PHONY: soak
 soak: env  ## Run the tests that take many rounds
 	@$(BIN)/python -m tools.check soak -- $(ARGS)
@@ -76,13 +83,16 @@ schemas: env  ## Write docs/schemas, and the REST API's types for the front end,
 	@$(BIN)/python -m tools.frontend types
 
 .PHONY: lock
-lock:  ## Renew requirements/*.txt: the newest versions that pyproject.toml allows
+lock:  ## Renew requirements/*.txt and the runner image's: the newest versions that are allowed
 	@$(BOOTSTRAP) uv pip compile pyproject.toml --group dev --universal --python-version 3.10 \
 	    --override requirements/overrides.txt --upgrade --generate-hashes --no-annotate --quiet \
 	    --custom-compile-command "make lock" --output-file requirements/dev.txt
 	@$(BOOTSTRAP) uv pip compile --group schemas --universal --python-version 3.10 \
 	    --upgrade --generate-hashes --no-annotate --quiet \
 	    --custom-compile-command "make lock" --output-file requirements/schemas.txt
+	@$(BOOTSTRAP) uv pip compile runner-image/requirements.in --universal --python-version 3.11 \
+	    --upgrade --generate-hashes --no-annotate --quiet \
+	    --custom-compile-command "make lock" --output-file runner-image/requirements.txt
 
 .PHONY: build
 build: env  ## Build the wheel and the source distribution into dist, front end included

@@ -39,6 +39,7 @@ _PACKAGES = {
     "ip": "iproute2",
     "openssl": "openssl",
     "mmdebstrap": "mmdebstrap",
+    "buildah": "buildah",
     "busybox": "busybox-static",
     # For the tests that mount S3 on this host; the cluster itself has them in an image.
     "s3fs": "s3fs",

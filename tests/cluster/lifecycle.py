@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.cluster import certificates, golang, host, images, processes
+from tests.cluster import certificates, golang, host, images, processes, runner_images
 from tests.cluster.commands import run, tail
 from tests.cluster.layout import NODE_NAME, ClusterError, Layout, NotPossibleHereError
 from tests.cluster.locks import Use, host_lock
@@ -26,6 +26,7 @@ Say = Callable[[str], None]
 
 _PART_BOUND = 60.0
 _NODE_BOUND = 60.0
+_IMAGES = {"images": images, "runner images": runner_images}
 # Between its fork and its exec a part that was just started is not seen: it ended when it is not
 # seen this many times.
 _MISSING = 5
@@ -92,10 +93,10 @@ def _up(layout: Layout, say: Say, use: Use, is_alone: bool) -> bool:
         host.refuse_second(layout)
         before = status(layout)
         if before.is_healthy:
+            host.install_packages()
             _build_programs(layout, say)
-            with _timed("images", say):
-                images.build(layout.cache)
-                images.import_missing(layout)
+            _build_images(layout, say)
+            _import_images(layout, say)
             _wait_for_node(layout)
             return True
         if not before.is_down and not before.outdated:
@@ -150,8 +151,7 @@ def _start_anew(layout: Layout, say: Say) -> None:
         processes.start(layout, part)
     with _timed("containerd", say):
         _wait_until_well(layout, containerd)
-    with _timed("images imported", say):
-        images.import_missing(layout)
+    _import_images(layout, say)
     # Without its bootstrapped roles in the API server the controller manager ends.
     with _timed("apiserver", say):
         _wait_until_well(layout, apiserver)
@@ -166,13 +166,8 @@ def _start_anew(layout: Layout, say: Say) -> None:
 
 def _build(layout: Layout, say: Say) -> None:
     """Build programs and images at the same time: both wait for downloads at first."""
-
-    def build_images() -> None:
-        with _timed("images", say):
-            images.build(layout.cache)
-
     with ThreadPoolExecutor(max_workers=1) as pool:
-        building = pool.submit(build_images)
+        building = pool.submit(_build_images, layout, say)
         _build_programs(layout, say)
         building.result()
 
@@ -181,6 +176,18 @@ def _build_programs(layout: Layout, say: Say) -> None:
     for module in golang.all_modules():
         with _timed(module.name, say):
             golang.build(module, layout.cache)
+
+
+def _build_images(layout: Layout, say: Say) -> None:
+    for name, source in _IMAGES.items():
+        with _timed(name, say):
+            source.build(layout.cache)
+
+
+def _import_images(layout: Layout, say: Say) -> None:
+    with _timed("images imported", say):
+        for source in _IMAGES.values():
+            source.import_missing(layout)
 
 
 def _repair(layout: Layout, before: Status, say: Say) -> None:
@@ -192,8 +199,9 @@ def _repair(layout: Layout, before: Status, say: Say) -> None:
                 start_part(layout, parts[found.name])
     with _timed("node", say):
         _wait_for_node(layout)
-    images.build(layout.cache)
-    images.import_missing(layout)
+    host.install_packages()
+    _build_images(layout, say)
+    _import_images(layout, say)
 
 
 def _make_folders(layout: Layout) -> None:
