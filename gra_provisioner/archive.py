@@ -15,7 +15,8 @@ from . import agent
 _MAIN = """\
 import sys
 
-sys.modules.setdefault("ssl", None)
+if sys.argv[1:2] != ["s3-sidecar"]:
+    sys.modules.setdefault("ssl", None)
 
 from agent.main import main
 

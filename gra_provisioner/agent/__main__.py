@@ -9,8 +9,9 @@ if not __package__:
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path.remove(sys.path[0])
     sys.path.append(os.path.dirname(here))
-# OpenSSL is 5 MB of memory that nothing here uses: asyncio does without.
-sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]
+if sys.argv[1:2] != ["s3-sidecar"]:
+    # OpenSSL is 5 MB of memory that nothing else here uses: asyncio does without.
+    sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]
 
 if __package__:
     from .main import main

@@ -40,17 +40,22 @@ def parse(argv: List[str]) -> argparse.Namespace:
     parser.add_argument("--spill", type=int, default=1 << 30, help="bytes kept on disk")
     parser.add_argument("--log", help="write the log to this file, not to stdout")
     parser.add_argument("--last-word", help="write why the agent ended to this file")
+    parser.add_argument("--s3-socket", help="where the pod's S3 sidecar listens")
     parser.add_argument("--ready-fd", type=int, help="close this descriptor once ready")
     return parser.parse_args(argv)
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Run the agent, or a bridge to it; the exit code."""
+    """Run the agent, a bridge to it, or what mounts S3 for it; the exit code."""
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["bridge"]:
         from .bridge import bridge
 
         return bridge(argv)
+    if argv[:1] == ["s3-sidecar"]:
+        from .s3.sidecar import main as mount
+
+        return mount(argv[1:])
     options = parse(argv)
     # glibc gives every buffer of more than 128 KiB pages of its own, and asyncio reads into 256 KiB
     # at a time: a system call or three for each chunk, and a page kept for each that is kept.
@@ -65,6 +70,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         Ttl(options.orphan_ttl, options.idle_ttl, options.lifetime),
         options.memory,
         options.spill,
+        options.s3_socket,
     )
 
     async def listen(link: Callable[[], Link]) -> asyncio.AbstractServer:

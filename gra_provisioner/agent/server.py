@@ -20,6 +20,7 @@ from .log import Log
 from .messages import dropped_text, parent_header, stream_message
 from .reaper import Reaper
 from .relay import IopubRelay, KernelRelay, Relay
+from .s3.remote import S3Remote
 from .session import Session
 from .stream import Stream, StreamHandler
 from .ttl import Facts, Ttl, decide
@@ -45,6 +46,7 @@ class Settings(NamedTuple):
 
     ``directory`` is the runner's own: connection file and spill files go there.  ``scope`` says
     where usage is read: ``cgroup`` in a container, ``processes`` for a local runner.
+    ``s3_socket`` is where a pod's S3 sidecar listens.
     """
 
     directory: str
@@ -53,6 +55,7 @@ class Settings(NamedTuple):
     ttl: Ttl
     memory: int
     spill: int
+    s3_socket: Optional[str] = None
 
 
 class _Peer:
@@ -104,6 +107,10 @@ class Agent:
             self._oom_kills,
             self._memory_limit,
             self._usage.memory_peak,
+        )
+        self._s3 = S3Remote(
+            *(settings.directory, settings.s3_socket, self._reaper, log),
+            lambda mounts: self._broadcast("mounts", {"mounts": mounts}),
         )
         self._peers: Dict[str, _Peer] = {}
         self._execs: Dict[int, ExecProcess] = {}
@@ -291,6 +298,7 @@ class Agent:
     async def _dispatch(self, peer: _Peer, method: str, args: Dict[str, Any]) -> Any:
         handlers: Dict[str, Callable[[_Peer, Dict[str, Any]], Awaitable[Any]]] = {
             "info": self._do_info,
+            "mounts.start": self._do_mounts_start,
             "kernel.start": self._do_kernel_start,
             "kernel.signal": self._do_kernel_signal,
             "kernel.expect_exit": self._do_kernel_expect_exit,
@@ -323,7 +331,11 @@ class Agent:
                 "last_exit": self._kernel.last_exit,
             },
             "usage": self._read_usage(),
+            "mounts": self._s3.documents(),
         }
+
+    async def _do_mounts_start(self, peer: _Peer, args: Dict[str, Any]) -> Dict[str, Any]:
+        return await self._s3.start(args)
 
     async def _do_kernel_start(self, peer: _Peer, args: Dict[str, Any]) -> Dict[str, Any]:
         # CPU use is told as a rate since the last look, so there must be a first one.
@@ -419,6 +431,8 @@ class Agent:
         for process in list(self._execs.values()):
             process.close()
         await self._kernel.stop(2.0)
+        # The kernel's files are closed by now, and what was in them is in the bucket.
+        await self._s3.close()
         await asyncio.sleep(0)
         for peer in list(self._peers.values()):
             if peer.link is not None:

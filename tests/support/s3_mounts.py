@@ -1,0 +1,36 @@
+"""What tests say of mounts to an agent or a sidecar."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from gra_provisioner.agent.s3.signing import Credentials
+from tests.support.s3 import S3Server
+
+
+def document(server: S3Server, bucket: str, path: Path | str, **changes: Any) -> dict[str, Any]:
+    """A mount as clients describe it: the whole bucket, to be written too, by its own user."""
+    return {
+        "id": "0",
+        "bucket": bucket,
+        "prefix": "",
+        "path": str(path),
+        "endpoint": server.endpoint,
+        "region": server.region,
+        "read_only": False,
+        "path_style": True,
+        "uid": os.getuid(),
+        "gid": os.getgid(),
+        "umask": "0022",
+        "credentials": "own",
+        "options": {},
+        "ca": "",
+        **changes,
+    }
+
+
+def key_of(server: S3Server, key: Credentials | None = None) -> dict[str, dict[str, str]]:
+    """The credentials of mount "0", the server's ``root`` unless a key is given."""
+    return {"0": (key or server.root)._asdict()}
