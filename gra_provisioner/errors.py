@@ -176,6 +176,18 @@ class MountError(LaunchError):
     reason = "MountFailed"
 
 
+class FolderNotCopied(LaunchError):
+    """The notebook's own directory was not copied into the runner."""
+
+    reason = "FolderNotCopied"
+
+
+class ResultsNotFetched(GraError):
+    """What was changed in a runner was not copied back, or not all of it; the runner is kept."""
+
+    reason = "ResultsNotFetched"
+
+
 class KernelDied(GraError):
     """The kernel ended although nobody asked it to."""
 

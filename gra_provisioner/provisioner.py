@@ -24,7 +24,7 @@ from traitlets import Enum, Float, Unicode
 
 from .attachment import start_kernel
 from .environment import difference
-from .errors import GraError, LaunchError, RunnerNotFound, Unreachable
+from .errors import GraError, LaunchError, ResultsNotFetched, RunnerNotFound, Unreachable
 from .kernel_launch import LAUNCH, LaunchFailed, LaunchSettings
 from .profiles import load_config, resolve
 from .progress import LaunchObserver, LaunchProgress, LogObserver
@@ -85,6 +85,8 @@ class GraProvisioner(KernelProvisionerBase):
         self._runner: Runner | None = None
         self._spec: RunnerSpec | None = None
         self._cwd: str | None = None
+        # The notebook's own directory on this machine.
+        self._folder: str | None = None
         self._launched = False
         self._has_process = False
         self._unreachable = False
@@ -155,7 +157,8 @@ class GraProvisioner(KernelProvisionerBase):
         spec = self._require(self._spec)
         env = difference(kwargs.get("env") or {}, os.environ, spec.forward_env)
         cwd = kwargs.get("cwd")
-        self._cwd = spec.working_dir or (str(cwd) if cwd else str(Path.cwd()))
+        self._folder = str(cwd) if cwd else str(Path.cwd())
+        self._cwd = spec.working_dir or self._folder
         if self._lease is None:
             self._lease = Lease(self._on_process_exit)
         try:
@@ -302,12 +305,14 @@ class GraProvisioner(KernelProvisionerBase):
         runner = self._runner
         if runner is not None and kernel.runner_gone:
             progress("starting", f"{runner.name} is gone: a new runner takes its place")
-            await service.delete(runner, grace=0.0)
+            await self._end_runner(service, runner, grace=0.0)
             runner = self._runner = None
         if runner is None:
+            surveyed = await service.survey(spec, self._folder)
             runner = self._runner = await service.create(spec, labels, progress)
             progress.runner_uid = runner.uid
             await service.connect(runner, kernel, starting=True)
+            await service.bring(runner, spec, surveyed, progress)
         progress.runner_uid = runner.uid
         await start_kernel(
             kernel, runner, spec, labels, env, self._cwd, progress, self.launch_timeout
@@ -454,7 +459,12 @@ class GraProvisioner(KernelProvisionerBase):
         if service is None or runner is None:
             return
         try:
-            await service.delete(runner, wait=False)
+            if self._launched:
+                await self._end_runner(service, runner, wait=False)
+            else:
+                await service.delete(runner, wait=False)
+        except ResultsNotFetched as error:
+            self.log.warning("%s", error)
         except GraError as error:
             # Nobody could do anything about it now, and the runner does not need to be told.
             self.log.warning(
@@ -463,6 +473,17 @@ class GraProvisioner(KernelProvisionerBase):
                 runner.name,
                 error.message,
             )
+
+    async def _end_runner(
+        self, service: RunnerService, runner: Runner, grace: float = 5.0, *, wait: bool = True
+    ) -> None:
+        returned = await service.end(runner, grace, wait=wait)
+        if returned is None:
+            return
+        if returned.summary:
+            self.log.info("%s", returned.summary)
+        for notice in returned.notices:
+            self.log.warning("%s", notice)
 
     async def _let_go(self) -> None:
         self._kernel = None

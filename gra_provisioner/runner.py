@@ -237,12 +237,25 @@ class Workspace:
     ``size`` in bytes bounds it; ``None``: the runner's ephemeral storage does.  With ``keep`` it is
     a claim on storage of the class ``storage_class`` (``None``: the cluster's default), which stays
     when the runner is deleted: one for each owner and ``name``.
+
+    ``sync`` ``notebook``: the notebook's own directory is copied there at launch, and what changed
+    there back at the end, but for what matches a pattern of ``sync_exclude``
+    (:func:`.workspace.tree.excluder`); at most ``sync_limit`` bytes either way.
     """
 
     size: int | None = None
     keep: bool = False
     storage_class: str | None = None
     name: str = "workspace"
+    sync: Literal["none", "notebook"] = "none"
+    sync_exclude: tuple[str, ...] = (
+        ".git",
+        ".venv",
+        ".ipynb_checkpoints",
+        "__pycache__",
+        "node_modules",
+    )
+    sync_limit: int = 500 * 2**20
 
 
 @dataclass(frozen=True)
@@ -281,6 +294,7 @@ class RunnerSpec:
         data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         for name in ("resources", "ttl", "buffers", "s3_sidecar", "workspace"):
             data[name] = dataclasses.asdict(data[name])
+        data["workspace"]["sync_exclude"] = list(self.workspace.sync_exclude)
         data["s3"] = [dataclasses.asdict(mount) for mount in self.s3]
         data["pod"] = self.pod.public()
         data["env"] = sorted(self.env)

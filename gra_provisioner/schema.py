@@ -65,6 +65,12 @@ class Buffers(Table):
     spill: Size = runner.Buffers.spill
 
 
+def _pattern(pattern: str) -> str:
+    if not pattern.strip("/"):
+        raise ValueError('must be the name of a file or folder, "*.tmp", or a path, "data/raw"')
+    return pattern
+
+
 class Workspace(Table):
     """The folder in which a pod's kernels start: see :class:`gra_provisioner.runner.Workspace`."""
 
@@ -72,6 +78,11 @@ class Workspace(Table):
     keep: StrictBool = False
     storage_class: DnsSubdomain | None = None
     name: DnsLabel = runner.Workspace.name
+    sync: Literal["none", "notebook"] = runner.Workspace.sync
+    sync_exclude: tuple[Annotated[Text, AfterValidator(_pattern)], ...] = (
+        runner.Workspace.sync_exclude
+    )
+    sync_limit: PositiveSize = runner.Workspace.sync_limit
 
 
 class EnvValue(Table):

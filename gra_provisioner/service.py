@@ -22,6 +22,7 @@ from collections.abc import (
     Sequence,
 )
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,10 @@ from .tunnel.client import Tunnel
 from .tunnel.forward import PortForward
 from .tunnel.kernel import RemoteKernel
 from .tunnel.process import Output, RemoteProcess, kept_of, stream_to_end
+from .workspace.courier import Courier
+from .workspace.records import Records
+from .workspace.survey import Survey
+from .workspace.sync import Returned
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -95,14 +100,26 @@ class RunnerService:
     """Creates, finds, connects to and ends runners.
 
     ``backend_reason`` is a sentence that says why this backend was chosen, ``owner`` whose the
-    runners are that are made here.
+    runners are that are made here.  ``records`` is the folder that remembers which directories were
+    copied into runners; without one none is copied.
     """
 
-    def __init__(self, backend: Backend, reason: str, owner: str | None = None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        reason: str,
+        owner: str | None = None,
+        *,
+        records: Path | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
         self.backend_reason = reason
         self.owner = owner or this_owner(os.environ)
         self._backend = backend
         self._inspector = Inspector(backend)
+        self._courier = (
+            None if records is None else Courier(Records(records), self._start_in, environ)
+        )
 
     @classmethod
     def from_config(cls, config: Config, only: str = "") -> Self:
@@ -121,7 +138,8 @@ class RunnerService:
         named = config.kubernetes
         target = Target(named.context or "", named.namespace or "", named.kubeconfig or "")
         backend = KubernetesBackend(target, config.environ, only=only)
-        return cls(backend, choice.reason, config.owner)
+        records = config.state_dir / "workspaces"
+        return cls(backend, choice.reason, config.owner, records=records, environ=config.environ)
 
     @property
     def backend_name(self) -> str:
@@ -284,10 +302,44 @@ class RunnerService:
 
         By name, the runner must exist (:class:`~.errors.RunnerNotFound`); given a
         :class:`Runner`, it may be gone, and another one under its name is not touched.  Without
-        ``wait`` a pod may go on for the grace, in seconds, after the call.
+        ``wait`` a pod may go on for the grace, in seconds, after the call.  Nothing is copied back:
+        :meth:`end` does that.
         """
         runner = await self._backend.get(name) if isinstance(name, str) else name
         await self._backend.delete(runner, grace=grace, wait=wait)
+        if self._courier is not None:
+            await self._courier.forget(runner.uid)
+
+    async def end(
+        self, name: str | Runner, grace: float = 5.0, *, wait: bool = True
+    ) -> Returned | None:
+        """As :meth:`delete`, once what was changed in it is back where it was copied from.
+
+        Returns what came back; None where nothing was copied into it by this user on this machine.
+        Raises :class:`~.errors.ResultsNotFetched` where that failed: the runner is not deleted.
+        """
+        runner = await self._backend.get(name) if isinstance(name, str) else name
+        returned = None if self._courier is None else await self._courier.fetch(runner)
+        await self.delete(runner, grace, wait=wait)
+        return returned
+
+    async def survey(self, spec: RunnerSpec, folder: str | None) -> Survey | None:
+        """What is to be copied into a runner that is to be started; None if that is nothing.
+
+        ``folder`` is the directory in which the client is, or the notebook.  Of a runner on this
+        machine it is the same there.  Raises :class:`~.errors.FolderNotCopied`.
+        """
+        return None if self._courier is None else await self._courier.survey(spec, folder)
+
+    async def bring(
+        self, runner: Runner, spec: RunnerSpec, surveyed: Survey | None, on_phase: PhaseCallback
+    ) -> None:
+        """Copy what was surveyed into a runner that has just started.
+
+        Raises :class:`~.errors.FolderNotCopied`, or what the tunnel does.
+        """
+        if self._courier is not None and surveyed is not None:
+            await self._courier.bring(runner, spec, surveyed, on_phase)
 
     async def connect(
         self, runner: Runner, kernel: RemoteKernel, *, starting: bool = False
@@ -332,7 +384,7 @@ class RunnerService:
         finally:
             await tunnel.close()
         channels = KernelChannels(connection["key"], connection["signature_scheme"], ip)
-        attachment = Attachment(runner, RemoteKernel(channels), lambda: self.delete(runner))
+        attachment = Attachment(runner, RemoteKernel(channels), partial(self._end_attached, runner))
         try:
             await channels.listen()
             await self.connect(runner, attachment.kernel)
@@ -351,15 +403,17 @@ class RunnerService:
         connection_info: Mapping[str, Any] | None = None,
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
+        folder: str | None = None,
         on_phase: PhaseCallback = log_phase,
         timeout: float = 60.0,
     ) -> Attachment:
         """Start a runner and a kernel in it, and serve its channels.
 
         With ``connection_info`` (a Jupyter connection file's content) on exactly those ports and
-        with that key.  ``env`` is added to the profile's.  Nothing is left behind if it fails or
-        is cancelled.
+        with that key.  ``env`` is added to the profile's.  ``folder`` is the directory to copy into
+        the runner if the profile says so.  Nothing is left behind if it fails or is cancelled.
         """
+        surveyed = await self.survey(spec, folder)
         info = dict(connection_info or {})
         channels = KernelChannels(
             str(info.get("key") or secrets.token_hex(32)),
@@ -372,13 +426,14 @@ class RunnerService:
         try:
             runner = await self.create(spec, labels, on_phase)
             await self.connect(runner, kernel, starting=True)
+            await self.bring(runner, spec, surveyed, on_phase)
             await start_kernel(kernel, runner, spec, labels, env or {}, cwd, on_phase, timeout)
         except BaseException:
             await kernel.close()
             if runner is not None:
                 await self._withdraw(runner)
             raise
-        attachment = Attachment(runner, kernel, lambda: self.delete(runner))
+        attachment = Attachment(runner, kernel, partial(self._end_attached, runner))
         attachment.kernel_name = labels.kernel_name or ""
         return attachment
 
@@ -389,23 +444,29 @@ class RunnerService:
         *,
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
+        folder: str | None = None,
         on_phase: PhaseCallback = log_phase,
     ) -> Runner:
         """Start a runner that goes on without a client: with its kernel, if it is to have one.
 
         Returns when that, or else the agent, has answered.  ``env`` is added to the profile's,
-        ``cwd`` is where the kernel of a local runner works.  Nothing is left behind if it fails or
-        is cancelled.
+        ``cwd`` is where the kernel of a local runner works, ``folder`` the directory to copy into
+        the runner if the profile says so.  Nothing is left behind if it fails or is cancelled.
         """
+        surveyed: Survey | None = None
         if spec.kernel_argv:
-            attachment = await self.launch(spec, labels, env=env, cwd=cwd, on_phase=on_phase)
+            attachment = await self.launch(
+                spec, labels, env=env, cwd=cwd, folder=folder, on_phase=on_phase
+            )
             runner = attachment.runner
             done: Callable[[], Awaitable[None]] = attachment.close
         else:
+            surveyed = await self.survey(spec, folder)
             runner = await self.create(spec, labels, on_phase)
             done = partial(self.answered, runner)
         try:
             await done()
+            await self.bring(runner, spec, surveyed, on_phase)
         except BaseException:
             await self._withdraw(runner)
             raise
@@ -510,6 +571,16 @@ class RunnerService:
         ):
             async for piece in pieces:
                 yield piece
+
+    def _start_in(
+        self, runner: Runner, argv: Sequence[str], cwd: str | None
+    ) -> contextlib.AbstractAsyncContextManager[RemoteProcess]:
+        return self.process(runner, argv, cwd=cwd)
+
+    async def _end_attached(self, runner: Runner) -> None:
+        returned = await self.end(runner)
+        for notice in returned.notices if returned is not None else ():
+            log.warning("%s", notice)
 
     async def _withdraw(self, runner: Runner) -> None:
         """End the runner of a launch that failed, whose own error is what matters."""

@@ -136,10 +136,12 @@ async def launch(
     labels: RunnerLabels,
     progress: LaunchProgress,
     wait: bool = True,
+    folder: str | None = None,
 ) -> Runner:
     """Start a runner, with its kernel if the spec has one; nothing is left if that is given up.
 
-    Without ``wait`` only until it is accepted.  Raises :class:`~gra_provisioner.errors.GraError`.
+    Without ``wait`` only until it is accepted.  ``folder`` is the directory to copy into it if the
+    profile says so.  Raises :class:`~gra_provisioner.errors.GraError`.
     """
     if not wait:
         return await service.create(spec, labels, progress, wait=False)
@@ -150,5 +152,6 @@ async def launch(
             # What a person has set in the shell cannot be told from what the shell inherited.
             env=difference(os.environ, os.environ, spec.forward_env),
             cwd=str(Path.cwd()),
+            folder=folder,
             on_phase=progress,
         )

@@ -22,6 +22,7 @@ from .terminal import printable
 
 if TYPE_CHECKING:
     from ..service import RunnerService
+    from ..workspace.sync import Returned
 
 _FINISHED = frozenset({RunnerStatus.ENDED, RunnerStatus.LOST})
 # Each deletion waits for the end of what it deletes.
@@ -46,12 +47,17 @@ def delete_runners(
     label: LabelFilter = None,
     yes: YesOption = False,
     grace: GraceOption = 5.0,
+    discard: Annotated[
+        bool,
+        typer.Option("--discard", help="Copy nothing back, also where that would be possible."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """End runners, their kernels too, and remove what they left.
 
-    Whatever can be deleted is; the exit code is that of the first that could not be. On a terminal
-    you are asked before several are deleted.
+    What was changed in a directory that was copied into a runner is copied back before; a runner
+    with which that fails is not deleted. Whatever can be deleted is; the exit code is that of the
+    first that could not be. On a terminal you are asked before several are deleted.
     """
     if bool(names) == every:
         raise typer.BadParameter("Name the runners to delete, or use --all.")
@@ -67,7 +73,7 @@ def delete_runners(
             found = asyncio.run(_find(chosen, owner))
         if not yes and sys.stdin.isatty() and len(found) > (not every):
             _ask(found)
-        errors = asyncio.run(_delete(found, grace, as_json))
+        errors = asyncio.run(_delete(found, grace, as_json, discard=discard))
     _exit_with(errors, as_json)
 
 
@@ -91,7 +97,7 @@ def prune(
             return
         if found and not yes:
             _ask(found)
-        errors = asyncio.run(_delete(found, 1.0, as_json))
+        errors = asyncio.run(_delete(found, 1.0, as_json, discard=True))
     _exit_with(errors, as_json)
 
 
@@ -106,14 +112,19 @@ def _ask(found: Sequence[str | Runner]) -> None:
     typer.confirm(f"Delete {names}?", abort=True, err=True)
 
 
-async def _delete(found: Sequence[str | Runner], grace: float, as_json: bool) -> Sequence[GraError]:
+async def _delete(
+    found: Sequence[str | Runner], grace: float, as_json: bool, *, discard: bool
+) -> Sequence[GraError]:
     """Delete all at the same time and say which are deleted; the errors of the others."""
     turns = asyncio.Semaphore(_AT_ONCE)
 
     async def one(service: RunnerService, runner: str | Runner) -> GraError | None:
         async with turns:
             try:
-                await service.delete(runner, grace=grace)
+                if discard:
+                    await service.delete(runner, grace=grace)
+                else:
+                    _tell(await service.end(runner, grace=grace))
             except GraError as error:
                 return error
         return None
@@ -127,6 +138,13 @@ async def _delete(found: Sequence[str | Runner], grace: float, as_json: bool) ->
     if gone or not errors or as_json:
         _say(gone, as_json, "deleted")
     return errors
+
+
+def _tell(returned: Returned | None) -> None:
+    """Say what came back from a runner, and what did not."""
+    if returned is not None:
+        for sentence in filter(None, [returned.summary, *returned.notices]):
+            typer.echo(printable(sentence), err=True)
 
 
 def _say(names: Sequence[str], as_json: bool, what: str) -> None:

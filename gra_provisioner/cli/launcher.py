@@ -93,6 +93,7 @@ async def _run(config: Config, profile: str | None, path: Path, environ: Mapping
                     # What the client changed cannot be told from what it inherited.
                     env=difference(environ, environ, spec.forward_env),
                     cwd=str(Path.cwd()),
+                    folder=str(Path.cwd()),
                     on_phase=progress,
                 )
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from ..attachment import variables, working_directory
 from ..environment import difference
 from ..errors import GraError
@@ -115,7 +117,9 @@ async def run_script(config: Config, request: ScriptRun) -> Outcome:
 async def _launch(service: RunnerService, request: ScriptRun) -> Runner:
     spec = dataclasses.replace(request.spec, kernel_argv=())
     labels = labels_of_this_process(notebook=request.name, owner=service.owner)
-    return await launch(service, spec, labels, LaunchProgress(request.observers))
+    return await launch(
+        service, spec, labels, LaunchProgress(request.observers), folder=request.cwd
+    )
 
 
 async def _run(
@@ -159,6 +163,8 @@ def _error(output: _Output, exit_code: int) -> GraError | None:
 async def _end(service: RunnerService, runner: Runner) -> None:
     """End the runner; that it cannot be ended changes nothing of what came of the run."""
     try:
-        await service.delete(runner, grace=1.0, wait=False)
+        returned = await service.end(runner, grace=1.0, wait=False)
+        for notice in returned.notices if returned is not None else ():
+            typer.echo(notice, err=True)
     except GraError as error:
         print_error(error, as_json=False)

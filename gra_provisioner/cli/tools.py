@@ -179,7 +179,7 @@ async def _logs(service: RunnerService, config: Config, request: ReadLogs) -> An
 
 
 async def _delete(service: RunnerService, config: Config, request: OneRunner) -> Any:
-    await service.delete(await _own(service, request.runner))
+    await service.end(await _own(service, request.runner))
     return {"deleted": [request.runner]}
 
 

@@ -95,3 +95,8 @@ class ProfileWorkspace(Document):
         description="The class of its storage if it is kept. Null: the cluster's default."
     )
     name: str = Field(description="Its name if it is kept: each owner has one of each name.")
+    sync: Literal["none", "notebook"] = Field(
+        description="Whether the notebook's own directory is copied there, and results back."
+    )
+    sync_exclude: list[str] = Field(description="Patterns of names and paths that are not copied.")
+    sync_limit: int = Field(description="How much is copied at most either way, in bytes.")

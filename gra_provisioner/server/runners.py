@@ -182,7 +182,12 @@ async def end_runner(setting: Setting, call: Call) -> Runner:
     query: DeleteQuery = call.query
     runner = await find(setting, call.names["name"])
     setting.access.check_used(runner)
-    await setting.service.delete(runner, grace=0.0 if query.force else query.grace)
+    if query.force:
+        await setting.service.delete(runner, grace=0.0)
+        return runner
+    returned = await setting.service.end(runner, grace=query.grace)
+    for notice in returned.notices if returned is not None else ():
+        call.log.warning("%s", notice)
     return runner
 
 

@@ -41,6 +41,8 @@ BY_CLASS: Mapping[type[GraError], int] = {
     errors.ClusterRefused: 502,
     errors.LaunchError: 502,
     errors.WorkingDirectoryMissing: 422,
+    errors.FolderNotCopied: 422,
+    errors.ResultsNotFetched: 409,
     errors.KernelDied: 409,
     errors.LogUnavailable: 409,
     errors.RunnerEnded: 409,

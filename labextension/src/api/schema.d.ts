@@ -865,6 +865,15 @@ export interface components {
             storage_class: string | null;
             /** @description Its name if it is kept: each owner has one of each name. */
             name: string;
+            /**
+             * @description Whether the notebook's own directory is copied there, and results back.
+             * @enum {string}
+             */
+            sync: "none" | "notebook";
+            /** @description Patterns of names and paths that are not copied. */
+            sync_exclude: string[];
+            /** @description How much is copied at most either way, in bytes. */
+            sync_limit: number;
         };
         /**
          * Profiles
