@@ -20,6 +20,7 @@ import gra_provisioner
 from gra_provisioner import environment, errors
 from gra_provisioner.agent import compression, control, session, wire
 from gra_provisioner.agent.kernel import CHANNELS
+from gra_provisioner.agent.s3.sidecar import MOUNTS_VARIABLE
 from gra_provisioner.backends.kubernetes import naming
 from gra_provisioner.backends.kubernetes.manifest import _AGENTS_ENV
 from gra_provisioner.backends.kubernetes.phases import Phase
@@ -267,7 +268,7 @@ def test_every_variable_is_in_the_table_and_no_other_is_named() -> None:
     assert {name: field for name, field, _ in rows} == VARIABLES
     for page in PAGES:
         named = set(re.findall(r"\bGRA_[A-Z_]+", page.read_text(encoding="utf-8")))
-        assert named <= {*VARIABLES, *_AGENTS_ENV}, page.name
+        assert named <= {*VARIABLES, *_AGENTS_ENV, MOUNTS_VARIABLE}, page.name
 
 
 def test_every_trait_is_in_the_table_with_its_default() -> None:

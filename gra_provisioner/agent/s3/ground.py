@@ -102,12 +102,17 @@ class Container:
         """Take a namespace's descriptor; whether it is another one than before."""
         stat = os.fstat(fd)
         inode = (stat.st_dev, stat.st_ino)
-        if self._namespace is not None:
-            os.close(self._namespace)
+        self.forget()
         self._namespace = fd
         changed = inode != self._inode
         self._inode = inode
         return changed
+
+    def forget(self) -> None:
+        """The container is gone: a descriptor would keep its namespace, and what is mounted in it."""
+        if self._namespace is not None:
+            os.close(self._namespace)
+        self._namespace = None
 
     def ready(self) -> bool:
         """Whether mounts can be shown."""

@@ -33,7 +33,8 @@ from .s3fs import Cache
 
 _LARGEST = 1 << 20
 _CHUNK = 1 << 16
-_VARIABLE = "GRA_S3_MOUNTS"
+#: What a sidecar mounts, as JSON.
+MOUNTS_VARIABLE = "GRA_S3_MOUNTS"
 
 
 def _parse(argv: List[str]) -> argparse.Namespace:
@@ -85,7 +86,7 @@ class Sidecar:
             loop.add_signal_handler(signum, self.end, signal.Signals(signum).name)
         listener: Optional[socket.socket] = None
         if self._options.socket:
-            self._mounts.add(parse_all(json.loads(os.environ.get(_VARIABLE) or "[]")))
+            self._mounts.add(parse_all(json.loads(os.environ.get(MOUNTS_VARIABLE) or "[]")))
             listener = _listen(self._options.socket)
             loop.add_reader(listener.fileno(), self._accept, listener)
         else:
@@ -96,9 +97,9 @@ class Sidecar:
         if listener is not None:
             loop.remove_reader(listener.fileno())
             listener.close()
-        await self._mounts.close(self._options.grace)
         for peer in list(self._peers):
             peer.close()
+        await self._mounts.close(self._options.grace)
         self._reaper.close()
 
     def end(self, reason: str) -> None:
@@ -147,6 +148,8 @@ class Sidecar:
         self._peers.discard(peer)
         if self._container is None:
             self.end("the agent is gone")
+        elif not self._peers:
+            self._container.forget()
 
     def _document(self) -> Dict[str, Any]:
         return {"turn": self._turn, "mounts": self._mounts.documents()}
