@@ -7,6 +7,7 @@ import {
   type Bucket,
   type BucketField,
   type CredentialSource,
+  type UpdateBuckets,
   type Via,
   hasField,
   newBucket,
@@ -21,10 +22,10 @@ export function BucketFields(props: {
   problem: ApiError | null;
   profile: Profile | undefined;
   isLocal: boolean;
-  onChange: (buckets: readonly Bucket[]) => void;
+  onUpdate: (update: UpdateBuckets) => void;
   trans: TranslationBundle;
 }): React.JSX.Element {
-  const { buckets, problem, profile, onChange, trans } = props;
+  const { buckets, problem, profile, onUpdate, trans } = props;
   const theirs = profile?.settings?.s3 ?? [];
   const list = theirs
     .map(({ bucket, path }) => path || `s3://${bucket}`)
@@ -47,21 +48,21 @@ export function BucketFields(props: {
           wrong={wrongBucketFields(problem, buckets, index)}
           isLocal={props.isLocal}
           onChange={change =>
-            onChange(
-              buckets.map(each =>
+            onUpdate(all =>
+              all.map(each =>
                 each.key === bucket.key ? { ...each, ...change } : each
               )
             )
           }
           onRemove={() =>
-            onChange(buckets.filter(each => each.key !== bucket.key))
+            onUpdate(all => all.filter(each => each.key !== bucket.key))
           }
           trans={trans}
         />
       ))}
       <FormButton
         label={trans.__('Add a bucket')}
-        onClick={() => onChange([...buckets, newBucket(buckets, profile)])}
+        onClick={() => onUpdate(all => [...all, newBucket(all, profile)])}
       />
     </fieldset>
   );
@@ -179,7 +180,7 @@ function OneBucket(props: {
   );
 }
 
-/** A button in a dialog's body, whose Enter the dialog keeps for its own buttons. */
+/** A button in a dialog's body. */
 function FormButton(props: {
   label: string;
   description?: string;
@@ -191,11 +192,6 @@ function FormButton(props: {
       className="gra-Create-button"
       {...(props.description && { 'aria-label': props.description })}
       onClick={props.onClick}
-      onKeyUp={event => {
-        if (event.key === 'Enter') {
-          props.onClick();
-        }
-      }}
     >
       {props.label}
     </button>

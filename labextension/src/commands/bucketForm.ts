@@ -23,6 +23,9 @@ export interface Bucket {
   name: string;
 }
 
+/** What becomes of the buckets of a form. */
+export type UpdateBuckets = (buckets: readonly Bucket[]) => readonly Bucket[];
+
 export type BucketField = Exclude<keyof Bucket, 'key'>;
 
 /** What a way to a bucket has no use for, so that it is neither asked for nor shown. */

@@ -7,6 +7,7 @@ import { ApiError } from '../api/errors';
 import type { Profile } from '../api/types';
 import { duration, processors, size } from '../model/format';
 import { BucketFields } from './bucketFields';
+import type { UpdateBuckets } from './bucketForm';
 import {
   type Field,
   type Form,
@@ -97,6 +98,11 @@ class CreateForm extends ReactWidget implements Dialog.IBodyWidget<Form> {
           this.form = { ...this.form, ...change };
           this.update();
         }}
+        onBuckets={update => {
+          // Of what is typed now: the fields may not be drawn with it yet.
+          this.form = { ...this.form, buckets: update(this.form.buckets) };
+          this.update();
+        }}
         trans={this.trans}
       />
     );
@@ -109,6 +115,7 @@ function Fields(props: {
   profiles: readonly Profile[];
   backend: string;
   onChange: (change: Partial<Form>) => void;
+  onBuckets: (update: UpdateBuckets) => void;
   trans: TranslationBundle;
 }): React.JSX.Element {
   const { form, problem, profiles, onChange, trans } = props;
@@ -218,7 +225,7 @@ function Fields(props: {
         problem={problem}
         profile={profile}
         isLocal={props.backend === 'local'}
-        onChange={buckets => onChange({ buckets })}
+        onUpdate={props.onBuckets}
         trans={trans}
       />
       <label className="gra-Create-field">
