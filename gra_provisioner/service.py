@@ -54,6 +54,7 @@ from .runner import (
     RunnerSpec,
     Stale,
 )
+from .s3_diagnosis import diagnose_buckets
 from .selection import INSPECTED_KEYS, SelectedChanges, Selection, select
 from .starting import not_started, until_started
 from .tunnel.channels import KernelChannels
@@ -243,18 +244,27 @@ class RunnerService:
         """Raise what keeps the backend from being used, as :meth:`.backends.base.Backend.check`."""
         await self._backend.check()
 
-    async def diagnose(self, spec: RunnerSpec) -> Sequence[Finding]:
-        """Whether such runners can be made here, and by which ways they reach S3.
+    async def diagnose(
+        self, spec: RunnerSpec, environ: Mapping[str, str] = os.environ
+    ) -> Sequence[Finding]:
+        """Whether such runners can be made here, by which ways they reach S3, and their buckets.
 
-        What cannot be found out is a finding, too: nothing is raised but
-        :class:`~.errors.ConfigError` for a spec that no runner can be made by.
+        ``environ`` is where the client's own credentials are looked up.  What cannot be found out
+        is a finding, too: nothing is raised but :class:`~.errors.ConfigError` for a spec that no
+        runner can be made by.
         """
+        is_local = self.backend_name == LocalBackend.name
+        buckets = asyncio.create_task(diagnose_buckets(spec, environ, is_local=is_local))
         try:
             await self._backend.check()
-            found = await self._backend.diagnose(spec, self.owner)
+            found = [good("backend", f"The {self.backend_name} backend can be used.")]
+            found += await self._backend.diagnose(spec, self.owner)
         except (BackendError, KubeconfigError) as error:
-            return [of_error("backend", error)]
-        return [good("backend", f"The {self.backend_name} backend can be used."), *found]
+            found = [of_error("backend", error)]
+        except BaseException:
+            buckets.cancel()
+            raise
+        return [*found, *await buckets]
 
     async def get(self, name: str, *, inspect: bool = True) -> Runner:
         """One runner, with what only its agent knows unless not to ``inspect``.

@@ -56,7 +56,7 @@ async def _diagnose(profile: str | None) -> tuple[Sequence[Finding], dict[str, A
             "backend": service.backend_name,
             "backend_reason": service.backend_reason,
         }
-        return await service.diagnose(spec), about
+        return await service.diagnose(spec, config.environ), about
 
 
 def findings_table(found: Sequence[Finding]) -> Table:

@@ -136,7 +136,7 @@ async def _get(service: RunnerService, config: Config, request: OneRunner) -> An
 async def _diagnose(service: RunnerService, config: Config, request: Diagnose) -> Any:
     launch = {} if request.profile is None else {"profile": request.profile}
     spec = resolve(config, {}, launch=launch, launch_source="arguments")
-    return [finding.public() for finding in await service.diagnose(spec)]
+    return [finding.public() for finding in await service.diagnose(spec, config.environ)]
 
 
 async def _own(service: RunnerService, name: str) -> Runner:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...archive import archive_digest, build_agent_archive
 from ...diagnosis import Finding
-from ...errors import ClusterRefused, GraError
+from ...errors import ClusterRefused, ConfigError, GraError
 from ...runner import RunnerLabels, RunnerSpec
 from . import s3_ways
 from .client import Client
@@ -26,21 +26,33 @@ async def diagnose(client: Client, spec: RunnerSpec, owner: str) -> Sequence[Fin
     and :class:`~gra_provisioner.errors.BackendError` where the cluster cannot be asked.
     """
     wanted = {mount.via for mount in spec.s3}
-    plain = _pod(dataclasses.replace(spec, s3=()), owner)
-    privileged = _pod(spec, owner) if "s3fs" in wanted else s3_ways.with_sidecar(plain, spec.image)
-    refused, sidecar, volume = await asyncio.gather(
-        *(_dry_run(client, pod) for pod in (plain, privileged, s3_ways.with_claim(plain)))
-    )
     namespace = client.namespace
+    plain = _pod(dataclasses.replace(spec, s3=()), owner)
+    pods = plain, _privileged(spec, plain, owner), s3_ways.with_claim(plain)
+    seen, refusals = await asyncio.gather(
+        _volumes(client), asyncio.gather(*(_dry_run(client, pod) for pod in pods))
+    )
+    refused, sidecar, volume = refusals
     told = refused is None
     return [
         s3_ways.runner_pod(refused, spec.profile, namespace),
         s3_ways.sidecar(sidecar, namespace, wanted="s3fs" in wanted, told=told),
-        s3_ways.volume(
-            volume, namespace, await _volumes(client), wanted="volume" in wanted, told=told
-        ),
+        s3_ways.volume(volume, namespace, seen, wanted="volume" in wanted, told=told),
         s3_ways.fsspec(spec.image, wanted="fsspec" in wanted),
+        *s3_ways.missing_claims(spec.s3, seen["claims"], namespace),
     ]
+
+
+def _privileged(
+    spec: RunnerSpec, plain: Mapping[str, Any], owner: str
+) -> Mapping[str, Any] | GraError:
+    """The pod with its own sidecar, or with any; or why the profile cannot have it."""
+    if not any(mount.via == "s3fs" for mount in spec.s3):
+        return s3_ways.with_sidecar(plain, spec.image)
+    try:
+        return _pod(spec, owner)
+    except ConfigError as error:
+        return error
 
 
 def _pod(spec: RunnerSpec, owner: str) -> dict[str, Any]:
@@ -50,8 +62,10 @@ def _pod(spec: RunnerSpec, owner: str) -> dict[str, Any]:
     return pod_manifest(name, spec, RunnerLabels(owner), agent)
 
 
-async def _dry_run(client: Client, pod: Mapping[str, Any]) -> GraError | None:
+async def _dry_run(client: Client, pod: Mapping[str, Any] | GraError) -> GraError | None:
     """Why the API server would not make this pod; ``None`` if it would."""
+    if isinstance(pod, GraError):
+        return pod
     query = [("dryRun", "All"), ("fieldValidation", "Strict")]
     try:
         await client.request("POST", "pods", body=pod, query=query)

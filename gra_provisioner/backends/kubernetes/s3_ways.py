@@ -13,6 +13,7 @@ from typing import Any
 
 from ...diagnosis import Finding, bad, good, of_error
 from ...errors import GraError
+from ...runner import S3Mount
 from .reasons import Reason
 
 #: Of the volume and the container that are asked about.
@@ -124,6 +125,23 @@ def volume(
         "A claim that a CSI driver for S3 provides is made by the cluster's administrator, as a "
         "rule.",
     )
+
+
+def missing_claims(
+    mounts: Sequence[S3Mount], claims: Sequence[str] | None, namespace: str
+) -> list[Finding]:
+    """The claims that a profile names and the namespace lacks; none where they are not known."""
+    named = [mount.volume.get("persistentVolumeClaim", {}).get("claimName") for mount in mounts]
+    return [
+        bad(
+            f"s3[{index}].claim",
+            f"There is no claim {claim!r} in the namespace {namespace!r}.",
+            "Create it, or correct its name in the profile; `kubectl get persistentvolumeclaims` "
+            "shows those there are.",
+        )
+        for index, claim in enumerate(named)
+        if claim is not None and claims is not None and claim not in claims
+    ]
 
 
 def fsspec(image: str, *, wanted: bool = False) -> Finding:

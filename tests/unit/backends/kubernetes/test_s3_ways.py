@@ -8,7 +8,7 @@ from gra_provisioner.backends.kubernetes import s3_ways
 from gra_provisioner.backends.kubernetes.manifest import pod_manifest
 from gra_provisioner.diagnosis import Finding, FindingStatus
 from gra_provisioner.errors import ClusterRefused
-from gra_provisioner.runner import Resources, RunnerLabels, RunnerSpec
+from gra_provisioner.runner import Resources, RunnerLabels, RunnerSpec, S3Mount
 
 POD = pod_manifest("a", RunnerSpec("small", Resources(1.0, 1, 1)), RunnerLabels("me"), "agent")
 VIOLATED = ClusterRefused(
@@ -73,6 +73,19 @@ def test_another_refusal_is_told_as_it_is() -> None:
         "QuotaExceeded",
     )
     assert s3_ways.volume(QUOTA, "team", {}, wanted=True).reason == "QuotaExceeded"
+
+
+def test_a_claim_that_a_profile_names_and_nobody_has_made_is_a_failure() -> None:
+    mounts = [
+        S3Mount("", path, "", via="volume", volume={"persistentVolumeClaim": {"claimName": name}})
+        for path, name in (("/a", "there"), ("/b", "missing"))
+    ]
+    mounts.append(S3Mount("lake", "/c", "https://s3.example.com"))
+    (found,) = s3_ways.missing_claims(mounts, ["there"], "team")
+    assert (found.name, found.status) == ("s3[1].claim", FindingStatus.FAILURE)
+    _says(found, "'missing'", "'team'")
+    # Who may not list them is told nothing.
+    assert s3_ways.missing_claims(mounts, None, "team") == []
 
 
 def test_where_no_runner_is_taken_nothing_is_said_of_what_it_could_do() -> None:
