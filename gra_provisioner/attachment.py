@@ -10,7 +10,9 @@ from .backends.base import PhaseCallback, ignore_phase
 from .backends.kubernetes.containers import kernel_hint
 from .backends.local import LocalBackend
 from .errors import LaunchError
+from .mounting import kernel_variables, start_mounts
 from .runner import Runner, RunnerLabels, RunnerSpec, Secret
+from .s3_credentials import AccessKey
 from .tunnel.kernel import KernelExit, RemoteKernel, describe
 
 
@@ -92,12 +94,16 @@ async def start_kernel(
     cwd: str | None,
     on_phase: PhaseCallback = ignore_phase,
     timeout: float = 60.0,
+    keys: Mapping[int, AccessKey] | None = None,
 ) -> None:
-    """Start the profile's kernel in a runner that is connected.
+    """Start the profile's kernel in a runner that is connected, once its buckets are there.
 
     ``env`` comes on top of the profile's, ``cwd`` is for profiles that name no ``working_dir``.
-    Raises :class:`~.errors.LaunchError`.
+    ``keys`` are the client's own credentials for the buckets.  Raises
+    :class:`~.errors.LaunchError`.
     """
+    keys = keys or {}
+    await start_mounts(kernel.tunnel, runner, spec, keys, on_phase)
     on_phase("kernel", f"{runner.name}: starting the kernel")
     names = {
         "kernel_id": labels.kernel_id or "",
@@ -105,7 +111,8 @@ async def start_kernel(
     }
     directory = working_directory(spec, runner, cwd)
     try:
-        await kernel.start(spec.kernel_argv, {**variables(spec), **env}, directory, names, timeout)
+        everything = {**kernel_variables(runner, spec, keys), **variables(spec), **env}
+        await kernel.start(spec.kernel_argv, everything, directory, names, timeout)
     except LaunchError as error:
         if runner.backend != LocalBackend.name:
             # What the agent says would last as long as the runner.

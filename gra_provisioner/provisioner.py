@@ -299,6 +299,8 @@ class GraProvisioner(KernelProvisionerBase):
             env.get("JPY_SESSION_NAME"),
             owner=service.owner,
         )
+        # As they are now: those of the last start may have expired.
+        keys = service.keys(spec)
         kernel = self._kernel
         if kernel is None:
             kernel = self._kernel = await self._open_channels()
@@ -315,7 +317,7 @@ class GraProvisioner(KernelProvisionerBase):
             await service.bring(runner, spec, surveyed, progress)
         progress.runner_uid = runner.uid
         await start_kernel(
-            kernel, runner, spec, labels, env, self._cwd, progress, self.launch_timeout
+            kernel, runner, spec, labels, env, self._cwd, progress, self.launch_timeout, keys
         )
 
     async def _open_channels(self, ports: Mapping[str, int] | None = None) -> RemoteKernel:

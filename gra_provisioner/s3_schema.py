@@ -23,24 +23,19 @@ from .pod_schema import DnsSubdomain, KubernetesObject
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+_OPTIONS = """
+attr_timeout bucket_size cipher_suites compat_dir connect_timeout default_acl direct_io
+disable_noobj_cache enable_content_md5 enable_noobj_cache enable_unsigned_payload entry_timeout
+ipresolve kernel_cache list_object_max_keys max_dirty_data max_stat_cache_size max_thread_count
+multipart_copy_size multipart_size multireq_max negative_timeout nocopyapi nodnscache
+nomixupload nomultipart norenameapi noua noxmlns notsup_compat_dir parallel_count proxy
+readwrite_timeout requester_pays retries singlepart_copy_limit stat_cache_expire
+stat_cache_interval_expire storage_class streamupload update_parent_dir_stat use_rrs use_wtf8
+use_xattr user_agent
+"""
 #: What s3fs can be told besides what gra tells it.  None of these can name a file, load code, show
-#: a key or change who may use the mount.
-OPTIONS = frozenset(
-    {
-        *("attr_timeout", "bucket_size", "cipher_suites", "compat_dir", "complement_stat"),
-        *("connect_timeout", "default_acl", "direct_io", "disable_noobj_cache"),
-        *("enable_content_md5", "enable_noobj_cache", "enable_unsigned_payload"),
-        *("entry_timeout", "ipresolve", "kernel_cache", "list_object_max_keys"),
-        *("max_dirty_data", "max_stat_cache_size", "max_thread_count", "multipart_copy_size"),
-        *("multipart_size", "multireq_max", "negative_timeout", "no_check_certificate"),
-        *("nocopyapi", "nodnscache", "nomixupload", "nomultipart", "norenameapi", "noua"),
-        *("noxmlns", "notsup_compat_dir", "parallel_count", "proxy", "readwrite_timeout"),
-        *("requester_pays", "retries", "sigv2", "sigv4", "singlepart_copy_limit"),
-        *("ssl_verify_hostname", "stat_cache_expire", "stat_cache_interval_expire"),
-        *("storage_class", "streamupload", "update_parent_dir_stat", "use_rrs", "use_sse"),
-        *("use_wtf8", "use_xattr", "user_agent"),
-    }
-)
+#: a key, weaken TLS or change who may use the mount.
+OPTIONS = frozenset(_OPTIONS.split())
 
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9-]|\.(?![.-]))+[a-z0-9]", re.ASCII)
 _ADDRESS = re.compile(r"[0-9]+(?:\.[0-9]+){3}", re.ASCII)
@@ -56,7 +51,17 @@ _CA = (
 )
 
 # Nothing may be mounted in these, at these, or around these.
-_RESERVED = ("/dev", "/etc", "/opt/gra", "/proc", "/run/gra", "/run/gra-s3", "/run/secrets", "/sys")
+_RESERVED = (
+    "/dev",
+    "/etc",
+    "/opt/gra",
+    "/proc",
+    "/run/gra",
+    "/run/gra-s3",
+    "/run/gra-s3-ca",
+    "/run/secrets",
+    "/sys",
+)
 _PROGRAMS = ("/bin", "/lib", "/lib32", "/lib64", "/sbin", "/usr")
 # What stands there must be there, but something may be mounted below.
 _NEEDED = ("/home/runner", "/tmp", "/workspace")  # noqa: S108

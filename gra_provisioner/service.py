@@ -44,6 +44,7 @@ from .execution import LIMIT, Ended, Execution
 from .inspection import SHARED_FOR, Inspector
 from .log_streams import as_they_come, by_time
 from .logs import LogLine, LogQuery
+from .mounting import start_mounts
 from .owner import this_owner
 from .profiles import Config
 from .runner import (
@@ -54,6 +55,7 @@ from .runner import (
     RunnerSpec,
     Stale,
 )
+from .s3_credentials import AccessKey, own_credentials
 from .s3_diagnosis import diagnose_buckets
 from .selection import INSPECTED_KEYS, SelectedChanges, Selection, select
 from .starting import not_started, until_started
@@ -101,8 +103,9 @@ class RunnerService:
     """Creates, finds, connects to and ends runners.
 
     ``backend_reason`` is a sentence that says why this backend was chosen, ``owner`` whose the
-    runners are that are made here.  ``records`` is the folder that remembers which directories were
-    copied into runners; without one none is copied.
+    runners are that are made here, ``environ`` where credentials of its user's own are looked up.
+    ``records`` is the folder that remembers which directories were copied into runners; without one
+    none is copied.
     """
 
     def __init__(
@@ -115,7 +118,8 @@ class RunnerService:
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self.backend_reason = reason
-        self.owner = owner or this_owner(os.environ)
+        self.owner = owner or this_owner(environ)
+        self._environ = environ
         self._backend = backend
         self._inspector = Inspector(backend)
         self._courier = (
@@ -131,7 +135,8 @@ class RunnerService:
         """
         choice = choose(config, config.environ, in_cluster(config.environ))
         if choice.backend == "local":
-            return cls(LocalBackend(config.state_dir), choice.reason, config.owner)
+            backend_here = LocalBackend(config.state_dir)
+            return cls(backend_here, choice.reason, config.owner, environ=config.environ)
         # Its libraries take longer to import than a local kernel's agent to start.
         from .backends.kubernetes.backend import KubernetesBackend
         from .backends.kubernetes.kubeconfig import Target
@@ -363,15 +368,29 @@ class RunnerService:
         except RunnerEnded as error:
             raise (not_started(error) if starting else error) from None
 
-    async def answered(self, runner: Runner) -> None:
-        """Wait until the agent of a runner that is starting has answered.
+    def keys(self, spec: RunnerSpec) -> Mapping[int, AccessKey]:
+        """The user's own credentials for the buckets of a spec, as they are now.
 
-        Raises :class:`~.errors.RunnerStartError` with what ended it before, or what the tunnel
-        does.
+        Raises :class:`~.errors.MountError` naming what is missing.
+        """
+        return own_credentials(spec.s3, self._environ)
+
+    async def answered(
+        self,
+        runner: Runner,
+        spec: RunnerSpec,
+        keys: Mapping[int, AccessKey],
+        on_phase: PhaseCallback = ignore_phase,
+    ) -> None:
+        """Wait until the agent of a runner that is starting answers, and its buckets are there.
+
+        ``keys`` are those of :meth:`keys`.  Raises :class:`~.errors.RunnerStartError` with what
+        ended it before, :class:`~.errors.MountError`, or what the tunnel does.
         """
         tunnel = Tunnel(partial(self._backend.dial, runner))
         try:
             await tunnel.connect()
+            await start_mounts(tunnel, runner, spec, keys, on_phase)
         except RunnerEnded as error:
             raise not_started(error) from None
         finally:
@@ -430,6 +449,7 @@ class RunnerService:
             str(info.get("signature_scheme") or SIGNATURE_SCHEME),
             str(info.get("ip") or "127.0.0.1"),
         )
+        keys = self.keys(spec)
         await channels.listen({name: int(info.get(f"{name}_port", 0)) for name in CHANNELS})
         kernel = RemoteKernel(channels)
         runner: Runner | None = None
@@ -437,7 +457,9 @@ class RunnerService:
             runner = await self.create(spec, labels, on_phase)
             await self.connect(runner, kernel, starting=True)
             await self.bring(runner, spec, surveyed, on_phase)
-            await start_kernel(kernel, runner, spec, labels, env or {}, cwd, on_phase, timeout)
+            await start_kernel(
+                kernel, runner, spec, labels, env or {}, cwd, on_phase, timeout, keys
+            )
         except BaseException:
             await kernel.close()
             if runner is not None:
@@ -471,9 +493,10 @@ class RunnerService:
             runner = attachment.runner
             done: Callable[[], Awaitable[None]] = attachment.close
         else:
+            keys = self.keys(spec)
             surveyed = await self.survey(spec, folder)
             runner = await self.create(spec, labels, on_phase)
-            done = partial(self.answered, runner)
+            done = partial(self.answered, runner, spec, keys, on_phase)
         try:
             await done()
             await self.bring(runner, spec, surveyed, on_phase)

@@ -50,6 +50,7 @@ from ..runner import (
     RunnerStatus,
     Stale,
 )
+from ..s3_mounts import not_here
 from ..selection import Selection
 from . import process
 from .base import NoticeCallback, PhaseCallback, ignore_notice, ignore_phase
@@ -105,6 +106,9 @@ class LocalBackend:
         wait: bool = True,
     ) -> Runner:
         """See :meth:`.base.Backend.create`.  Always waits: an agent listens within a moment."""
+        wrong = not_here(spec)
+        if wrong is not None:
+            raise wrong
         with _state_errors(self._folder):
             self._prune()
             folder = self._claim()

@@ -13,6 +13,7 @@ from ..errors import GraError, KernelDied, KernelStartError, RunnerEnded, Unreac
 from .channels import KernelChannels
 from .client import Tunnel
 from .links import Dial
+from .mounts import MountLog
 from .obituary import Obituary
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class RemoteKernel:
         self._end_task: asyncio.Task[None] | None = None
         self._restart_task: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._mounts = MountLog()
 
     @property
     def tunnel(self) -> Tunnel:
@@ -209,6 +211,8 @@ class RemoteKernel:
             self._begin_end(_exit_from_report(data, self._expected))
         elif name == "kernel.started":
             self._restart_task = asyncio.create_task(self._begin_again(), name="gra kernel again")
+        elif name == "mounts":
+            self._mounts.told(data.get("mounts"))
         elif name == "runner.ending":
             self._ending = str(data.get("reason"))
         elif name == "tunnel.session_lost":

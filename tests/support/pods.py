@@ -53,7 +53,7 @@ class PodRunners(Runners):
     """Pods in a namespace of a cluster."""
 
     backend = "kubernetes"
-    home = PurePosixPath("/home/runner/work")
+    home = PurePosixPath("/workspace")
     # A tunnel and the watch.
     diallers = 2
 

@@ -33,7 +33,14 @@ from ...selection import Selection, by_number
 from ..base import NoticeCallback, PhaseCallback, ignore_notice, ignore_phase
 from ..changes import Changes
 from .cluster import Cluster, acquire
-from .creation import create_pod, is_provided, not_accepted, provide_agent, withdraw
+from .creation import (
+    create_pod,
+    is_provided,
+    not_accepted,
+    provide_agent,
+    provide_claim,
+    withdraw,
+)
 from .deaths import status_of
 from .deletion import delete_pod, look_again, prune, until_gone
 from .diagnosis import diagnose
@@ -42,7 +49,7 @@ from .events import claim_selector, pod_selector, runner_events
 from .kubeconfig import Target
 from .launch import Launch
 from .logs import pod_logs
-from .manifest import agent_name
+from .manifest import agent_name, pod_manifest
 from .naming import (
     MANAGED_BY,
     OWNER,
@@ -55,6 +62,7 @@ from .phases import launch_progress
 from .podview import claims_of, runner_of, text
 from .reflector import bounded
 from .sizes import known_resources
+from .workspace import workspace_claim
 
 log = logging.getLogger(__name__)
 
@@ -135,6 +143,11 @@ class KubernetesBackend:
         await self._synced(cluster)
         if not is_provided(cluster, agent):
             await provide()
+        claim = workspace_claim(spec, labels)
+        if claim is not None:
+            # It stays, so nothing but a pod that can be may ask for it.
+            pod_manifest("runner-0", spec, labels, agent)
+            await provide_claim(cluster, claim)
         pod = await create_pod(cluster, spec, labels, agent)
 
         runner = self._runner(pod)

@@ -106,7 +106,13 @@ def _source(pod: Mapping[str, Any], volume: str) -> str:
     """The name of the Secret or ConfigMap that a volume is made from, or ``""``."""
     for item in mappings(pod, "spec", "volumes"):
         if text(item, "name") == volume:
-            return text(item, "secret", "secretName") or text(item, "configMap", "name")
+            sources = [item, *mappings(item, "projected", "sources")]
+            names = [
+                text(source, *path)
+                for source in sources
+                for path in (("secret", "secretName"), ("secret", "name"), ("configMap", "name"))
+            ]
+            return next(filter(None, names), "")
     return ""
 
 
@@ -128,7 +134,7 @@ def _reference_missing(sentence: str, source: str = "") -> Explanation | None:
         else:
             what = f"The {kind} {name!r}, which the runner needs, does not exist"
         hint = (
-            f"Create the {kind} in the runners' namespace, or correct pod.volumes, pod.env or "
+            f"Create the {kind} in the runners' namespace, or correct s3, pod.volumes, pod.env or "
             "pod.env_from in the profile."
         )
         return explain(reason, f"{what}: {quote(sentence)}", hint, name=name, key=key)

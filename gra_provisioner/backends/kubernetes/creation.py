@@ -155,6 +155,15 @@ async def provide_agent(cluster: Cluster, agent: str, archive: bytes) -> None:
     cluster.provided.add(agent)
 
 
+async def provide_claim(cluster: Cluster, claim: Mapping[str, Any]) -> None:
+    """Create the claim of a workspace that is kept, unless it is there."""
+    try:
+        await cluster.client.request("POST", "persistentvolumeclaims", body=claim)
+    except ClusterRefused as error:
+        if error.code != "AlreadyExists":
+            raise not_accepted(error) from None
+
+
 def not_accepted(error: ClusterRefused) -> RunnerStartError:
     """The refusal as the failure of a launch."""
     return RunnerStartError(

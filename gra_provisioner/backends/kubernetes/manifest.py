@@ -1,8 +1,9 @@
 """From what a runner is to be (:class:`~gra_provisioner.runner.RunnerSpec`) to a pod.
 
 Pure: plain data in, Kubernetes' JSON as plain dictionaries out.  The pod fits the Pod Security
-Standard ``restricted``.  It has the agent in it and nothing else: what the kernel is, its key and
-its environment reach the agent through the tunnel, so that no secret stands in a pod.
+Standard ``restricted``, but for a sidecar that mounts buckets of S3 (:mod:`.s3_sidecar`).  The
+runner's container has the agent in it and nothing else: what the kernel is, its key and its
+environment reach the agent through the tunnel, so that no secret stands in a pod.
 
 Sources: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/ and
 https://kubernetes.io/docs/concepts/security/pod-security-standards/.
@@ -32,7 +33,9 @@ from .naming import (
 )
 from .podview import RUNNER as CONTAINER
 from .podview import dig, mappings
+from .s3_sidecar import SIDECAR, S3Parts, s3_parts
 from .strategic_merge import merge
+from .workspace import workspace_volume
 
 #: The port of the pod's 127.0.0.1 on which the agent listens.
 AGENT_PORT = 7117
@@ -43,12 +46,13 @@ AGENT_PATH = f"{AGENT_FOLDER}/{AGENT_KEY}"
 AGENT_DIRECTORY = "/run/gra"
 HOME = "/home/runner"
 #: Where kernels start unless told otherwise.
-WORK = f"{HOME}/work"
+WORK = "/workspace"
 
 _LAST_WORD = "/dev/termination-log"
 # The writable folders by the name of their volume.  A profile may put volumes of its own in the
 # place of each but the agent's.
-_FOLDERS = {"tmp": "/tmp", "home": HOME, "work": WORK, "gra-run": AGENT_DIRECTORY}  # noqa: S108
+_WORK = "work"
+_FOLDERS = {"tmp": "/tmp", "home": HOME, _WORK: WORK, "gra-run": AGENT_DIRECTORY}  # noqa: S108
 _AGENT_VOLUME = "gra-agent"
 _AGENTS_OWN = {_AGENT_VOLUME: AGENT_FOLDER, "gra-run": AGENT_DIRECTORY}
 _AGENTS_ENV = frozenset({"GRA_RUNNER", "GRA_RUNNER_UID"})
@@ -70,7 +74,7 @@ def pod_manifest(name: str, spec: RunnerSpec, labels: RunnerLabels, agent: str) 
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": _metadata(name, spec, labels, agent),
-        "spec": _pod_spec(name, spec, agent),
+        "spec": _pod_spec(name, spec, labels, agent),
     }
     if not spec.pod.patch:
         return pod
@@ -115,9 +119,10 @@ def _metadata(name: str, spec: RunnerSpec, labels: RunnerLabels, agent: str) -> 
     }
 
 
-def _pod_spec(name: str, spec: RunnerSpec, agent: str) -> dict[str, Any]:
+def _pod_spec(name: str, spec: RunnerSpec, labels: RunnerLabels, agent: str) -> dict[str, Any]:
     options = spec.pod
-    volumes, mounts = _volumes(spec, agent)
+    volumes, mounts = _volumes(spec, labels, agent)
+    s3 = s3_parts(spec, AGENT_PATH, mounts[0])
     security: dict[str, Any] = {
         "runAsNonRoot": True,
         "runAsUser": options.user,
@@ -126,6 +131,10 @@ def _pod_spec(name: str, spec: RunnerSpec, agent: str) -> dict[str, Any]:
     }
     if options.fs_group is not None:
         security["fsGroup"] = options.fs_group
+    elif spec.workspace.keep:
+        # What makes volumes makes them root's, as a rule.
+        security["fsGroup"] = options.group
+        security["fsGroupChangePolicy"] = "OnRootMismatch"
     deadline = None
     if spec.ttl.lifetime is not None:
         latest = spec.ttl.lifetime + spec.start_timeout + _DEADLINE_SLACK
@@ -137,9 +146,10 @@ def _pod_spec(name: str, spec: RunnerSpec, agent: str) -> dict[str, Any]:
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": math.ceil(options.termination_grace),
         "securityContext": security,
-        "containers": [_container(name, spec, mounts)],
-        "volumes": volumes,
+        "containers": [_container(name, spec, mounts, s3)],
+        "volumes": volumes + s3.volumes,
         **_present(
+            initContainers=s3.init_containers,
             activeDeadlineSeconds=deadline,
             serviceAccountName=options.service_account,
             imagePullSecrets=[{"name": secret} for secret in options.image_pull_secrets],
@@ -154,15 +164,17 @@ def _pod_spec(name: str, spec: RunnerSpec, agent: str) -> dict[str, Any]:
     }
 
 
-def _container(name: str, spec: RunnerSpec, mounts: list[dict[str, Any]]) -> dict[str, Any]:
+def _container(
+    name: str, spec: RunnerSpec, mounts: list[dict[str, Any]], s3: S3Parts
+) -> dict[str, Any]:
     return {
         "name": CONTAINER,
         "image": spec.image,
         "command": [spec.pod.python, "-I", "-S", AGENT_PATH],
-        "args": _agent_arguments(spec),
+        "args": _agent_arguments(spec) + s3.arguments,
         # The agent's own folder is that of every process for which none is named.
         "workingDir": WORK,
-        "env": _environment(name, spec),
+        "env": _environment(name, spec, s3.env),
         "resources": _resources(spec),
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -171,7 +183,7 @@ def _container(name: str, spec: RunnerSpec, mounts: list[dict[str, Any]]) -> dic
         },
         "terminationMessagePath": _LAST_WORD,
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": mounts,
+        "volumeMounts": mounts + s3.mounts,
         **_present(imagePullPolicy=spec.pod.image_pull_policy, envFrom=_plain(spec.pod.env_from)),
     }
 
@@ -194,8 +206,11 @@ def _agent_arguments(spec: RunnerSpec) -> list[str]:
     return [word for option in options.items() for word in option]
 
 
-def _environment(name: str, spec: RunnerSpec) -> list[dict[str, Any]]:
-    """The agent's variables and those of ``pod.env``; never ``env``, which the tunnel carries."""
+def _environment(name: str, spec: RunnerSpec, s3: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The agent's variables and those of ``pod.env``; never ``env``, which the tunnel carries.
+
+    ``s3`` are those by which Python finds buckets.
+    """
     own: list[dict[str, Any]] = [
         {
             "name": "GRA_RUNNER_UID",
@@ -203,6 +218,7 @@ def _environment(name: str, spec: RunnerSpec) -> list[dict[str, Any]]:
         },
         {"name": "GRA_RUNNER", "value": name},
         {"name": "HOME", "value": HOME},
+        *s3,
     ]
     for index, variable in enumerate(spec.pod.env):
         if variable.get("name") in _AGENTS_ENV:
@@ -236,8 +252,13 @@ def _resources(spec: RunnerSpec) -> dict[str, Any]:
     }
 
 
-def _volumes(spec: RunnerSpec, agent: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The pod's volumes and where they are mounted: the profile's, and ours where it has none."""
+def _volumes(
+    spec: RunnerSpec, labels: RunnerLabels, agent: str
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The pod's volumes and where they are mounted: the profile's, and ours where it has none.
+
+    The first mount is the agent's.
+    """
     _check_volumes(spec)
     theirs = {volume["name"] for volume in spec.pod.volumes}
     taken = {posixpath.normpath(mount["mountPath"]) for mount in spec.pod.volume_mounts}
@@ -248,7 +269,14 @@ def _volumes(spec: RunnerSpec, agent: str) -> tuple[list[dict[str, Any]], list[d
     volumes: list[dict[str, Any]] = [{"name": _AGENT_VOLUME, "configMap": {"name": agent}}]
     volumes += [
         # A size limit would only be a second one: what is in it counts as ephemeral storage.
-        {"name": mount["name"], "emptyDir": {}}
+        {
+            "name": mount["name"],
+            **(
+                workspace_volume(spec.workspace, labels.owner)
+                if mount["name"] == _WORK
+                else {"emptyDir": {}}
+            ),
+        }
         for mount in mounts[1:]
         if mount["name"] not in theirs
     ]
@@ -259,12 +287,21 @@ def _check_volumes(spec: RunnerSpec) -> None:
     for index, volume in enumerate(spec.pod.volumes):
         if volume["name"] in _AGENTS_OWN:
             raise _refused(spec, f"volumes[{index}]", f'the name "{volume["name"]}" is gra\'s own')
+        if volume["name"] == _WORK and _has_workspace(spec):
+            raise _refused(spec, f"volumes[{index}]", 'workspace says what "work" is')
     for index, mount in enumerate(spec.pod.volume_mounts):
         path = posixpath.normpath(mount["mountPath"])
+        if path == WORK and _has_workspace(spec):
+            raise _refused(spec, f"volume_mounts[{index}]", f"workspace says what is at {WORK}")
         for own in _AGENTS_OWN.values():
             if f"{path}/".startswith(f"{own}/"):
                 rule = f'the mountPath "{path}" is in {own}, which is the agent\'s own'
                 raise _refused(spec, f"volume_mounts[{index}]", rule)
+
+
+def _has_workspace(spec: RunnerSpec) -> bool:
+    """Whether the profile says something of the workspace."""
+    return spec.workspace.keep or spec.workspace.size is not None
 
 
 def _check_patched(pod: Mapping[str, Any], patched: Mapping[str, Any], source: str) -> None:
@@ -282,6 +319,10 @@ def _check_patched(pod: Mapping[str, Any], patched: Mapping[str, Any], source: s
     names = [container.get("name") for container in mappings(patched, "spec", "containers")]
     if CONTAINER not in names:
         raise _not_patchable(source, f'spec.containers (the container "{CONTAINER}")')
+    for container in mappings(pod, "spec", "initContainers"):
+        names = [each.get("name") for each in mappings(patched, "spec", "initContainers")]
+        if container["name"] not in names:
+            raise _not_patchable(source, f'spec.initContainers (the container "{SIDECAR}")')
 
 
 def _is_own(key: str) -> bool:

@@ -82,6 +82,17 @@ def _rule(pattern: str, reason: Reason, message: str, hint: str) -> _Rule:
 # The groups of a pattern fill in its message.
 _RULES = (
     _rule(
+        r"violates PodSecurity \"(?P<level>[^\"]+)\".*\"gra-s3\" must not set "
+        r"securityContext\.privileged",
+        Reason.POD_SECURITY_VIOLATED,
+        "The namespace {namespace!r} enforces the Pod Security level {level!r}, which does not "
+        "allow the privileged container that mounts buckets by s3fs",
+        "An administrator can allow it: kubectl label --overwrite namespace {namespace} "
+        "pod-security.kubernetes.io/enforce=privileged\nOf the other two ways in the profile's "
+        's3, via = "volume" is a claim or a CSI driver of the cluster, and via = "fsspec" mounts '
+        "nothing: Python reads s3:// itself.",
+    ),
+    _rule(
         r"violates PodSecurity \"(?P<level>[^\"]+)\"",
         Reason.POD_SECURITY_VIOLATED,
         "The namespace {namespace!r} enforces the Pod Security level {level!r}, which the "
@@ -187,6 +198,7 @@ def _from_text(request: _Request) -> Explanation | None:
         words = {"namespace": request.namespace, **names}
         # Of a hint, only the command has something to fill in.
         hint = rule.hint.replace("{name}", words.get("name", ""))
+        hint = hint.replace("{namespace}", request.namespace)
         message = f"{rule.message.format(**words)}: {quote(request.sentence)}"
         return explain(rule.reason, message, hint, **names)
     return None

@@ -95,6 +95,7 @@ export function phaseName(phase: string, trans: TranslationBundle): string {
     queued: trans.__('Queued'),
     scheduling: trans.__('Looking for a node'),
     pulling: trans.__('Pulling the image'),
+    mounts: trans.__('Mounting buckets'),
     mounting: trans.__('Mounting volumes'),
     starting: trans.__('Starting'),
     kernel: trans.__('Starting the kernel'),

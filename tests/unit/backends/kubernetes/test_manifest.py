@@ -184,7 +184,7 @@ def test_the_agent_understands_its_arguments(tmp_path: Path) -> None:
 def test_all_that_is_written_to_is_a_volume_and_the_agent_is_read_only(tmp_path: Path) -> None:
     pod = _pod(tmp_path)
     mounts = {mount["mountPath"]: mount for mount in pod["spec"]["containers"][0]["volumeMounts"]}
-    assert mounts.keys() == {"/opt/gra", "/tmp", "/home/runner", "/home/runner/work", "/run/gra"}
+    assert mounts.keys() == {"/opt/gra", "/tmp", "/home/runner", "/workspace", "/run/gra"}
     volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
     assert volumes.keys() == {mount["name"] for mount in mounts.values()}
     assert mounts["/opt/gra"]["readOnly"] is True
@@ -193,8 +193,8 @@ def test_all_that_is_written_to_is_a_volume_and_the_agent_is_read_only(tmp_path:
 
 def test_kernels_start_in_the_workspace_unless_told_otherwise(tmp_path: Path) -> None:
     container = _container(tmp_path)
-    assert container["workingDir"] == "/home/runner/work"
-    assert {"name": "work", "mountPath": "/home/runner/work"} in container["volumeMounts"]
+    assert container["workingDir"] == "/workspace"
+    assert {"name": "work", "mountPath": "/workspace"} in container["volumeMounts"]
 
 
 def test_the_agents_archive_is_in_a_config_map_named_by_its_content() -> None:
@@ -230,12 +230,12 @@ def test_no_value_of_the_kernels_environment_is_in_the_pod(tmp_path: Path) -> No
 def test_the_workspace_can_be_a_volume_of_the_profile(tmp_path: Path) -> None:
     text = """
     pod.volumes = [{name = "mine", persistentVolumeClaim = {claimName = "w"}}]
-    pod.volume_mounts = [{name = "mine", mountPath = "/home/runner/work/"}]
+    pod.volume_mounts = [{name = "mine", mountPath = "/workspace/"}]
     """
     spec = _pod(tmp_path, text)["spec"]
     assert "work" not in [volume["name"] for volume in spec["volumes"]]
     paths = [mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]]
-    assert "/home/runner/work" not in paths
+    assert "/workspace" not in paths
 
 
 def test_a_volume_named_as_one_of_gras_takes_its_place(tmp_path: Path) -> None:
