@@ -56,7 +56,8 @@ def workspace_claim(spec: RunnerSpec, labels: RunnerLabels) -> dict[str, Any] | 
                 OWNER: label_value(labels.owner),
                 WORKSPACE: workspace.name,
             },
-            "annotations": {OWNER: labels.owner},
+            # A name that is no UTF-8 has lone surrogates in it, which no JSON document can hold.
+            "annotations": {OWNER: labels.owner.encode("utf-8", "replace").decode("utf-8")},
         },
         "spec": claim,
     }

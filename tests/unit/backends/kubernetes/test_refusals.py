@@ -83,6 +83,14 @@ def refused(code: int, message: str, reason: str = "Forbidden", **details: Any) 
         ),
         (
             (
+                'pods "runner-1" is forbidden: violates PodSecurity "baseline:latest": privileged '
+                '(container "gra-s3" must not set securityContext.privileged=true)'
+            ),
+            Reason.POD_SECURITY_VIOLATED,
+            "the privileged container that mounts buckets by s3fs",
+        ),
+        (
+            (
                 'pods "runner-1" is forbidden: error looking up service account team/robot: '
                 'serviceaccount "robot" not found'
             ),
