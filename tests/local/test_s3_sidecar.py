@@ -141,6 +141,24 @@ async def test_a_killed_s3fs_is_back_and_what_was_written_meanwhile_failed(
         assert before.pid not in [process.pid for process in pod.s3fs()]
 
 
+async def test_s3fs_that_hangs_is_killed_and_the_kernel_gets_errors_instead_of_waiting_for_ever(
+    make_pod: MakePod, s3_server: S3Server, bucket: str
+) -> None:
+    events: list[dict[str, Any]] = []
+    pod = make_pod(s3_server, bucket)
+    pod.kill_sidecar()
+    pod.start_sidecar("--patience", "2")
+    async with pod.tunnel(lambda name, data: events.append(data)) as tunnel:
+        await _start(tunnel, key_of(s3_server))
+        (s3fs,) = pod.s3fs()
+        s3fs.suspend()
+        await until_async(lambda: _reason(events[-1]) == "S3Stuck", "the event")
+        await until_async(lambda: _state(events[-1]) == "mounted", "the mount to be back")
+
+        assert not s3fs.is_running()
+        assert pod.run(f"ls {pod.folder}/lake").returncode == 0
+
+
 async def test_a_secrets_key_is_used_at_once_and_read_again_when_it_is_refused(
     make_pod: MakePod, s3_folder: Path
 ) -> None:

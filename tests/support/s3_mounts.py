@@ -6,7 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from gra_provisioner.agent.s3.signing import Credentials
+from tests.support.processes import processes_of
 from tests.support.s3 import S3Server
 
 
@@ -34,3 +37,15 @@ def document(server: S3Server, bucket: str, path: Path | str, **changes: Any) ->
 def key_of(server: S3Server, key: Credentials | None = None) -> dict[str, dict[str, str]]:
     """The credentials of mount "0", the server's ``root`` unless a key is given."""
     return {"0": (key or server.root)._asdict()}
+
+
+def mounts_below(folder: Path) -> list[str]:
+    """What is mounted below a folder of this host."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    points = [line.split(" ")[4] for line in lines]
+    return [point for point in points if point.startswith(f"{folder}/")]
+
+
+def s3fs_of(folder: Path) -> list[psutil.Process]:
+    """The s3fs processes that use a folder."""
+    return [process for process in processes_of(folder) if process.name() == "s3fs"]

@@ -58,12 +58,12 @@ class Pod:
 
     # -- the sidecar ------------------------------------------------------------------------
 
-    def start_sidecar(self) -> None:
+    def start_sidecar(self, *options: str) -> None:
         """Start it, or start it again, as the kubelet does."""
         words = [PYTHON, "-I", "-S", str(self._archive), "s3-sidecar"]
         words += ["--socket", str(self.socket), "--user", str(USER)]
         words += ["--secrets", str(self.secrets), "--cache", str(self.folder / "cache")]
-        words += ["--cache-size", str(256 << 20)]
+        words += ["--cache-size", str(256 << 20), *options]
         with self.log.open("ab") as log:
             self._sidecar = subprocess.Popen(
                 # In a pid namespace, as in a container: what it has started ends with it.

@@ -159,7 +159,7 @@ def of_exception(mount: Mount, error: BaseException, doing: str = "") -> AgentEr
             "by the name that its certificate is for.",
         )
     if isinstance(error, ssl.SSLError):
-        said = error.reason or "the handshake failed"
+        said = str(getattr(error, "reason", None) or "the handshake failed")
         return AgentError(
             "S3TlsRefused",
             f"{mount.endpoint} could not be spoken to with TLS: {said.replace('_', ' ').lower()}.",

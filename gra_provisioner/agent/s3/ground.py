@@ -109,7 +109,7 @@ class Container:
         return changed
 
     def forget(self) -> None:
-        """The container is gone: a descriptor would keep its namespace, and what is mounted in it."""
+        """The container is gone: a descriptor would keep its namespace, with its mounts."""
         if self._namespace is not None:
             os.close(self._namespace)
         self._namespace = None

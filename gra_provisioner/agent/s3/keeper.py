@@ -23,8 +23,8 @@ _LOOK = 10.0
 _LOOK_SOON = 2.0
 # Between two attempts to mount: at first, and at the most.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
-# s3fs that has not answered for so long is killed.
-_STUCK = 30.0
+#: s3fs that has not answered for so many seconds is killed.
+STUCK = 30.0
 # What still uses a mount that was replaced may do so for this long.
 _RETIRED = 300.0
 _REFUSED = frozenset(("S3AccessKeyUnknown", "S3SecretKeyWrong", "S3TokenExpired", "S3AccessDenied"))
@@ -48,6 +48,7 @@ class Tools(NamedTuple):
     reaper: Reaper
     find_credentials: Callable[[Mount], Optional[Credentials]]
     log: Callable[[str], None]
+    patience: float = STUCK
 
 
 class Keeper:
@@ -165,9 +166,11 @@ class Keeper:
             now = time.monotonic()
             if not await process.answers(_LOOK_SOON):
                 silent_since = silent_since or now
-                self._trouble(_stuck(self.mount, now - silent_since))
-                if now - silent_since >= _STUCK:
+                patience = self._tools.patience
+                self._trouble(_stuck(self.mount, patience))
+                if now - silent_since >= patience:
                     process.kill(signal.SIGKILL)
+                    await process.until_ended(_LOOK_SOON)
                 continue
             silent_since = None
             problem = await self._probe(self._used)
@@ -267,11 +270,11 @@ class Keeper:
         self._on_change()
 
 
-def _stuck(mount: Mount, seconds: float) -> AgentError:
+def _stuck(mount: Mount, patience: float) -> AgentError:
     return AgentError(
         "S3Stuck",
-        f"s3fs of {mount.path} has not answered for {seconds:.0f} s.",
-        f"After {_STUCK:.0f} s it is killed and started again.",
+        f"s3fs of {mount.path} does not answer.",
+        f"If it does not for {patience:g} s, it is killed and started again.",
     )
 
 

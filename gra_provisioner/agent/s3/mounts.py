@@ -14,7 +14,10 @@ from .signing import Credentials
 
 
 class Mounts:
-    """See the module.  ``secrets`` is the folder of the Secrets' files: ``<id>/access_key`` …."""
+    """See the module.  ``secrets`` is the folder of the Secrets' files: ``<id>/access_key`` ….
+
+    s3fs that does not answer for ``patience`` seconds is killed.
+    """
 
     def __init__(
         self,
@@ -24,8 +27,9 @@ class Mounts:
         secrets: str,
         log: Callable[[str], None],
         on_change: Callable[[], None],
+        patience: float,
     ) -> None:
-        self._tools = Tools(ground, cache, reaper, self._find, log)
+        self._tools = Tools(ground, cache, reaper, self._find, log, patience)
         self._secrets = secrets
         self._on_change = on_change
         self._own: Dict[str, Credentials] = {}

@@ -27,6 +27,7 @@ from ..failure import AgentError
 from ..log import Log
 from ..reaper import Reaper
 from .ground import Container, Host
+from .keeper import STUCK
 from .mount import parse_all, parse_credentials
 from .mounts import Mounts
 from .s3fs import Cache
@@ -48,6 +49,7 @@ def _parse(argv: List[str]) -> argparse.Namespace:
     parser.add_argument("--cache-size", type=int, help="its bound in bytes")
     parser.add_argument("--own", help="a folder at and below which nothing is mounted")
     parser.add_argument("--grace", type=float, default=20.0, help="seconds for the last writes")
+    parser.add_argument("--patience", type=float, default=STUCK, help="seconds for s3fs to answer")
     return parser.parse_args(argv)
 
 
@@ -77,6 +79,7 @@ class Sidecar:
             options.secrets,
             log.line,
             self._tell_soon,
+            options.patience,
         )
 
     async def run(self) -> None:
