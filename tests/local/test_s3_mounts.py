@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -96,9 +97,9 @@ async def test_a_read_only_mount_refuses_every_change(
     for change in (
         lambda: (point / "a").write_text("changed"),
         lambda: (point / "b").write_text("new"),
-        lambda: (point / "a").unlink(),
+        (point / "a").unlink,
         lambda: (point / "a").rename(point / "b"),
-        lambda: (point / "folder").mkdir(),
+        (point / "folder").mkdir,
     ):
         with pytest.raises(OSError, match="Read-only"):
             change()
@@ -150,24 +151,48 @@ async def test_two_runners_see_each_others_closed_files(
         assert (point / "b").read_text() == "from the second"
 
 
+# In a process of its own, as a kernel is: one that starts others with files open here would have
+# each of them flush these as it closes its copy.
+_COPIES = """
+import sys
+from pathlib import Path
+old, new = (Path(sys.argv[1], name).open(mode) for name, mode in (("old", "rb"), ("new", "wb")))
+with old, new:
+    new.write(old.read(1 << 20))
+    new.flush()
+    print("begun", flush=True)
+    sys.stdin.readline()
+    print("going on", flush=True)
+    new.write(old.read())
+print("closed", flush=True)
+"""
+
+
 async def test_an_outage_in_the_middle_of_a_read_and_a_write_is_survived(
     tunnel: Tunnel, s3_folder: Path, point: Path
 ) -> None:
+    content = os.urandom(30 << 20)
     with S3Server(s3_folder / "server") as server:
         server.make_bucket("lake")
-        content = os.urandom(30 << 20)
         server.put("lake", "old", content)
         await _start(tunnel, document(server, "lake", point), server)
+        copying = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", _COPIES, str(point)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert copying.stdin is not None
+        assert copying.stdout is not None
+        assert await copying.stdout.readline() == b"begun\n"
+        server.stop()
+        copying.stdin.write(b"\n")
+        assert await copying.stdout.readline() == b"going on\n"
+        status = await _until_state(tunnel, "failing")
+        assert status["reason"] == "S3EndpointUnreachable"
+        server.start()
+        assert await asyncio.wait_for(copying.stdout.readline(), 60) == b"closed\n"
+        assert await copying.wait() == 0
 
-        with (point / "old").open("rb") as old, (point / "new").open("wb") as new:
-            first = old.read(1 << 20)
-            new.write(content[: 1 << 20])
-            server.stop()
-            read = asyncio.get_running_loop().run_in_executor(None, old.read)
-            await _until_state(tunnel, "failing")
-            server.start()
-            assert first + await asyncio.wait_for(read, 60) == content
-            new.write(content[1 << 20 :])
         await _until_state(tunnel, "mounted")
         assert server.get("lake", "new") == content
 
@@ -200,12 +225,12 @@ async def test_a_killed_s3fs_fails_what_was_under_way_and_the_mount_is_back(
     s3_server.put(bucket, "kept", b"before")
     await _start(tunnel, document(s3_server, bucket, point), s3_server)
     (s3fs,) = s3fs_of(places.root)
-    with (point / "kept").open("r+b") as file:
-        file.write(b"after ")
-        s3fs.kill()
-        with pytest.raises(OSError):
-            file.flush()
-            os.fsync(file.fileno())
+    file = os.open(point / "kept", os.O_WRONLY)
+    os.write(file, b"after ")
+    s3fs.kill()
+    # Who closes a file hears that it is not in the bucket.
+    with pytest.raises(OSError):
+        os.close(file)
     await until_async(lambda: _is_listed(point, "kept"), "the mount to be back")
 
     assert s3_server.get(bucket, "kept") == b"before"
