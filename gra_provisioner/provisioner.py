@@ -467,6 +467,8 @@ class GraProvisioner(KernelProvisionerBase):
                 await service.delete(runner, wait=False)
         except ResultsNotFetched as error:
             self.log.warning("%s", error)
+            if self._emitter is not None:
+                self._emitter.results(runner, error)
         except GraError as error:
             # Nobody could do anything about it now, and the runner does not need to be told.
             self.log.warning(
@@ -486,6 +488,8 @@ class GraProvisioner(KernelProvisionerBase):
             self.log.info("%s", returned.summary)
         for notice in returned.notices:
             self.log.warning("%s", notice)
+        if self._emitter is not None:
+            self._emitter.results(runner, returned)
 
     async def _let_go(self) -> None:
         self._kernel = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import secrets
@@ -64,13 +65,13 @@ from .tunnel.client import Tunnel
 from .tunnel.forward import PortForward
 from .tunnel.kernel import RemoteKernel
 from .tunnel.process import Output, RemoteProcess, kept_of, stream_to_end
-from .workspace.courier import Courier
-from .workspace.records import Records
-from .workspace.survey import Survey
-from .workspace.sync import Returned
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from .workspace.courier import Courier
+    from .workspace.survey import Survey
+    from .workspace.sync import Returned
 
 log = logging.getLogger("gra_provisioner")
 
@@ -122,9 +123,8 @@ class RunnerService:
         self._environ = environ
         self._backend = backend
         self._inspector = Inspector(backend)
-        self._courier = (
-            None if records is None else Courier(Records(records), self._start_in, environ)
-        )
+        self._records = records
+        self._environ = environ
 
     @classmethod
     def from_config(cls, config: Config, only: str = "") -> Self:
@@ -604,6 +604,16 @@ class RunnerService:
         ):
             async for piece in pieces:
                 yield piece
+
+    @functools.cached_property
+    def _courier(self) -> Courier | None:
+        # Most commands need none of it.
+        from .workspace.courier import Courier
+        from .workspace.records import Records
+
+        if self._records is None:
+            return None
+        return Courier(Records(self._records), self._start_in, self._environ)
 
     def _start_in(
         self, runner: Runner, argv: Sequence[str], cwd: str | None

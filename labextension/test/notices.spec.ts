@@ -3,7 +3,11 @@ import { nullTranslator } from '@jupyterlab/translation';
 import { Signal } from '@lumino/signaling';
 
 import type { Details } from '../src/launch/details';
-import { KERNEL_DEATH, RUNNER_LAUNCH } from '../src/launch/events';
+import {
+  KERNEL_DEATH,
+  RUNNER_LAUNCH,
+  RUNNER_RESULTS
+} from '../src/launch/events';
 import { Notices } from '../src/launch/notices';
 import type { OpenSession } from '../src/launch/sessions';
 import type { IRunners } from '../src/tokens';
@@ -98,6 +102,18 @@ class Page {
       ...more
     });
     await jest.advanceTimersByTimeAsync(0);
+  }
+
+  bringBack(more: object): void {
+    this.notices.handle({
+      schema_id: RUNNER_RESULTS,
+      runner: 'runner-3',
+      kernel_id: 'a',
+      notebook: '/srv/analysis.ipynb',
+      state: 'returned',
+      message: 'runner-3: 2 files, 1 MiB, copied back to /srv.',
+      ...more
+    });
   }
 
   readonly notices: Notices;
@@ -219,6 +235,32 @@ describe('what is told of kernels', () => {
     page.launch({ state: 'ready' });
     await page.die({ reason: 'KilledBySignal', message: 'It was killed.' });
     expect(told()).toEqual(['analysis.ipynb: It was killed.']);
+  });
+
+  it('is what came back, for a moment, on the page of its document', () => {
+    page.bringBack({ kernel_id: 'b', notebook: '/srv/other.ipynb' });
+    expect(told()).toEqual([]);
+    page.bringBack({});
+    expect(told()).toEqual([
+      'analysis.ipynb: 2 files, 1 MiB, copied back to /srv.'
+    ]);
+    expect(Notification.manager.notifications[0]?.options.autoClose).toBe(5000);
+  });
+
+  it('is what did not come back, on every page, until it was seen', () => {
+    page.bringBack({
+      kernel_id: 'b',
+      notebook: '/srv/other.ipynb',
+      state: 'failed',
+      reason: 'ResultsNotFetched',
+      message: 'What was changed was not copied to /srv. The disk is full.',
+      hint: 'Make room.'
+    });
+    expect(told()).toEqual([
+      'other.ipynb: What was changed was not copied to /srv. The disk is full. Make room.'
+    ]);
+    press('Show details');
+    expect(page.shown[0]?.reason).toBe('ResultsNotFetched');
   });
 
   it('is remembered for its details', async () => {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,20 +11,24 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import requests
 from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 
 from gra_provisioner.errors import GraError
+from gra_provisioner.server.events import RUNNER_RESULTS
 from tests.support.cli import GRA, gra
 from tests.support.cutter import Cutter
+from tests.support.jupyter_events import subscribed
 from tests.support.kernels import StartedKernel
 from tests.support.places import Places
-from tests.support.rest import Rest
 from tests.support.runners import Runners
+from tests.support.server import jupyter_server
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.gra_only
 in_pods = pytest.mark.pods_only("local runners work in the directory itself")
+
+REPOSITORY = Path(__file__).parents[2]
 
 _TIMEOUT = 120.0
 _RESULT = "open('result.txt', 'w').write(open('input.txt').read().upper())"
@@ -229,25 +234,42 @@ def test_nbclient_brings_results_back(folder: Path) -> None:
 
 
 @in_pods
-def test_a_session_of_a_jupyter_server_brings_results_back(
-    folder: Path, rest: Rest, places: Places, runners: Runners
+def test_a_session_of_a_jupyter_server_brings_results_back_and_says_so(
+    folder: Path, places: Places, runners: Runners, kernel_name: str
 ) -> None:
-    place = folder.relative_to(places.work)
-    nbformat.write(nbformat.v4.new_notebook(), folder / "a.ipynb")
-    url = f"{rest.server.url}api/sessions"
-    token = {"Authorization": f"token {rest.server.token}"}
-    asked = {
-        "path": f"{place}/a.ipynb",
-        "name": "a.ipynb",
-        "type": "notebook",
-        "kernel": {"name": "gra"},
-    }
-    session = requests.post(url, json=asked, headers=token, timeout=_TIMEOUT)
-    assert session.status_code == 201, session.text
-    done = gra("exec", runners.only(), "--", "sh", "-c", "tr a-z A-Z <input.txt >result.txt")
-    assert done.returncode == 0, done.stderr
-    ended = requests.delete(f"{url}/{session.json()['id']}", headers=token, timeout=_TIMEOUT)
-    assert ended.status_code == 204, ended.text
+    shutil.copytree(REPOSITORY / "jupyter-config", places.config, dirs_exist_ok=True)
+    with jupyter_server(places) as server, subscribed(server) as events:
+        kernel = server.start_session(kernel_name, "my notebooks/a.ipynb")
+        launch = events.launch()
+        assert "syncing" in [event["phase"] for event in launch]
+        done = gra("exec", runners.only(), "--", "sh", "-c", "tr a-z A-Z <input.txt >result.txt")
+        assert done.returncode == 0, done.stderr
+        ended = server.request("DELETE", f"api/kernels/{kernel.kernel_id}")
+        assert ended.status_code == 204
+        told = events.next(RUNNER_RESULTS)
+    assert (folder / "result.txt").read_text() == "HELLO"
+    assert (told["kernel_id"], told["state"]) == (kernel.kernel_id, "returned")
+    assert told["message"] == f"runner-1: 1 file, 5 B, copied back to {folder}."
+
+
+@in_pods
+def test_a_runner_that_takes_another_ones_place_has_the_directory_again(
+    folder: Path, runners: Runners, start_kernel: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    kernel = start_kernel(cwd=str(folder))
+    kernel.run(_RESULT)
+    kernel.manager.log.propagate = True
+    runners.delete_outside_gra(runners.only())  # type: ignore[attr-defined]
+    until(lambda: not kernel.manager.is_alive(), "the end of the kernel to be known", 60.0)
+    with caplog.at_level(logging.WARNING):
+        kernel.manager.restart_kernel()
+        kernel.reconnect()
+    assert "and is lost: " in caplog.text
+    assert kernel.run("import os; print(sorted(os.listdir()))").text == (
+        "['.gra-sent.json', 'input.txt']\n"
+    )
+    kernel.run(_RESULT)
+    kernel.stop()
     assert (folder / "result.txt").read_text() == "HELLO"
 
 

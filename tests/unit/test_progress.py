@@ -16,12 +16,20 @@ from jupyter_events.schema import EventSchema
 
 from gra_provisioner.cli.output import launch_observers, print_error
 from gra_provisioner.cli.terminal import LiveLine, can_rewrite, fitted
-from gra_provisioner.errors import GraError, KernelStartError, RunnerStartError
+from gra_provisioner.errors import (
+    GraError,
+    KernelStartError,
+    ResultsNotFetched,
+    RunnerStartError,
+)
 from gra_provisioner.progress import LaunchEnd, LaunchProgress, LogObserver
 from gra_provisioner.runner import RunnerEvent
 from gra_provisioner.server import events
 from gra_provisioner.tunnel.kernel import KernelExit
 from gra_provisioner.tunnel.obituary import Obituary
+from gra_provisioner.workspace.sync import Returned
+from gra_provisioner.workspace.tree import Entry
+from tests.support.sample_runners import FULL
 
 
 class Clock:
@@ -335,6 +343,32 @@ async def test_a_death_is_a_valid_event() -> None:
     assert schema == events.KERNEL_DEATH
     assert (data["memory"], data["runner_uid"]) == (memory, "u-3")
     assert (data["reason"], data["runner"], data["code"]) == ("OutOfMemory", "runner-3", -9)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state", "message"),
+    [
+        (
+            Returned("runner-3", "/nb", "/workspace", [Entry("a", "file", 5, 1, 1, 0o644)]),
+            "returned",
+            "runner-3: 1 file, 5 B, copied back to /nb.",
+        ),
+        (Returned("runner-3", "/nb", "/workspace", lost="It is lost."), "noticed", "It is lost."),
+        (ResultsNotFetched("No room.", hint="Make room."), "failed", "No room."),
+    ],
+)
+async def test_what_came_back_from_a_runner_is_a_valid_event(
+    outcome: Returned | ResultsNotFetched, state: str, message: str
+) -> None:
+    ((schema, data),) = await _emitted(lambda emitter: emitter.results(FULL, outcome))
+    assert schema == events.RUNNER_RESULTS
+    assert (data["state"], data["message"]) == (state, message)
+    assert (data["runner"], data["runner_uid"]) == (FULL.name, FULL.uid)
+
+
+async def test_where_nothing_came_back_there_is_no_event() -> None:
+    nothing = Returned("runner-3", "/nb", "/workspace")
+    assert not await _emitted(lambda emitter: emitter.results(FULL, nothing))
 
 
 @pytest.mark.filterwarnings("error")

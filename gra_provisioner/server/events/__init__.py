@@ -14,19 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...errors import ResultsNotFetched
 from ...progress import FAILED_STATE, LaunchEnd
 
 if TYPE_CHECKING:
     from jupyter_events import EventLogger
 
+    from ...runner import Runner
     from ...tunnel.kernel import KernelExit
+    from ...workspace.sync import Returned
 
 RUNNER_LAUNCH = "https://events.gra.dev/gra_provisioner/runner_launch/v1"
 KERNEL_DEATH = "https://events.gra.dev/gra_provisioner/kernel_death/v1"
+RUNNER_RESULTS = "https://events.gra.dev/gra_provisioner/runner_results/v1"
 
 SCHEMAS: Mapping[str, Path] = {
     RUNNER_LAUNCH: Path(__file__).with_name("runner_launch.yaml"),
     KERNEL_DEATH: Path(__file__).with_name("kernel_death.yaml"),
+    RUNNER_RESULTS: Path(__file__).with_name("runner_results.yaml"),
 }
 
 log = logging.getLogger(__name__)
@@ -86,6 +91,21 @@ class Emitter:
         if end.memory:
             data["memory"] = dict(end.memory)
         self.emit(KERNEL_DEATH, data)
+
+    def results(self, runner: Runner, outcome: Returned | ResultsNotFetched) -> None:
+        """Say what came back from a runner, if there is anything to be told."""
+        data: dict[str, Any] = {"runner": runner.name, "runner_uid": runner.uid}
+        if isinstance(outcome, ResultsNotFetched):
+            data.update(state=FAILED_STATE, reason=outcome.code)
+            data.update(message=outcome.message, hint=outcome.hint)
+        elif outcome.notices:
+            said = [outcome.summary and f"{outcome.summary}.", *outcome.notices]
+            data.update(state="noticed", message=" ".join(filter(None, said)))
+        elif outcome.summary:
+            data.update(state="returned", message=f"{outcome.summary}.")
+        else:
+            return
+        self.emit(RUNNER_RESULTS, data)
 
     def emit(self, schema: str, data: Mapping[str, Any]) -> None:
         """Emit an event soon, in the order of the calls."""

@@ -3,7 +3,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import type { Mount, Runner, RunnerEvent } from '../api/types';
 import { phaseName } from '../model/format';
 import { mountState, sourceOf } from '../model/mounts';
-import type { DeathEvent, PhaseTime } from './events';
+import type { DeathEvent, PhaseTime, ResultsEvent } from './events';
 import { type Launch, times } from './launches';
 import { seconds } from './text';
 
@@ -62,6 +62,23 @@ export function ofDeath(event: DeathEvent, document: string): Details {
     mounts: event.runner_gone ? [] : null,
     events: null,
     log: event.stderr?.length || event.runner_gone ? (event.stderr ?? []) : null
+  };
+}
+
+export function ofResults(event: ResultsEvent, document: string): Details {
+  const { runner, message } = event;
+  return {
+    runner,
+    runnerUid: event.runner_uid ?? '',
+    document,
+    reason: event.reason ?? '',
+    message,
+    hint: event.hint ?? '',
+    phases: [],
+    // They say nothing about it.
+    mounts: [],
+    events: [],
+    log: []
   };
 }
 

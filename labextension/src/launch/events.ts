@@ -10,6 +10,8 @@ export const RUNNER_LAUNCH =
   'https://events.gra.dev/gra_provisioner/runner_launch/v1';
 export const KERNEL_DEATH =
   'https://events.gra.dev/gra_provisioner/kernel_death/v1';
+export const RUNNER_RESULTS =
+  'https://events.gra.dev/gra_provisioner/runner_results/v1';
 
 /** A phase of a launch that has ended. */
 export interface PhaseTime {
@@ -55,6 +57,11 @@ export interface DeathEvent extends Subject {
   memory?: { used?: number; limit: number };
 }
 
+/** What was changed in a runner has been copied back, or has not. */
+export interface ResultsEvent extends Subject {
+  state: 'returned' | 'noticed' | 'failed';
+}
+
 /** An emission of the server's event stream, if it is the news of a launch. */
 export function asLaunch(emission: Event.Emission): LaunchEvent | null {
   return emission.schema_id === RUNNER_LAUNCH
@@ -66,5 +73,12 @@ export function asLaunch(emission: Event.Emission): LaunchEvent | null {
 export function asDeath(emission: Event.Emission): DeathEvent | null {
   return emission.schema_id === KERNEL_DEATH
     ? (emission as unknown as DeathEvent)
+    : null;
+}
+
+/** An emission of the server's event stream, if it tells what came back from a runner. */
+export function asResults(emission: Event.Emission): ResultsEvent | null {
+  return emission.schema_id === RUNNER_RESULTS
+    ? (emission as unknown as ResultsEvent)
     : null;
 }

@@ -6,9 +6,16 @@ import type { IDisposable } from '@lumino/disposable';
 import { explain } from '../api/errors';
 import type { Profile } from '../api/types';
 import type { IRunners } from '../tokens';
-import { type Details, ofDeath, ofLaunch } from './details';
+import { type Details, ofDeath, ofLaunch, ofResults } from './details';
 import { findDocument } from './documents';
-import { type DeathEvent, type LaunchEvent, asDeath, asLaunch } from './events';
+import {
+  type DeathEvent,
+  type LaunchEvent,
+  type ResultsEvent,
+  asDeath,
+  asLaunch,
+  asResults
+} from './events';
 import * as launches from './launches';
 import { isOutOfMemory, largerProfile } from './profiles';
 import { type OpenSession, restart } from './sessions';
@@ -67,6 +74,10 @@ export class Notices implements IDisposable {
     const death = asDeath(emission);
     if (death) {
       void this.onDeath(death);
+    }
+    const results = asResults(emission);
+    if (results) {
+      this.onResults(results);
     }
   }
 
@@ -203,6 +214,30 @@ export class Notices implements IDisposable {
     Notification.emit(message, type, { autoClose: false, actions });
   }
 
+  /** Of what did not come back every page tells: the document may be closed by now. */
+  private onResults(event: ResultsEvent): void {
+    const { trans, show } = this.options;
+    const path = this.pathOf(event);
+    const message = text.results(event, path, trans);
+    if (event.state === 'returned') {
+      if (this.concerns(event.kernel_id ?? '', event.notebook ?? '')) {
+        Notification.emit(message, 'success', { autoClose: SUCCESS_SHOWN });
+      }
+      return;
+    }
+    const actions: Notification.IAction[] = [
+      {
+        label: trans.__('Show details'),
+        callback: clicked => {
+          clicked.preventDefault();
+          show(ofResults(event, path));
+        }
+      }
+    ];
+    const type = event.state === 'failed' ? 'error' : 'warning';
+    Notification.emit(message, type, { autoClose: false, actions });
+  }
+
   /** The next larger profile; null where there is none, or nobody can say. */
   private async largerFor(event: DeathEvent): Promise<Profile | null> {
     const { client, model } = this.options.runners;
@@ -262,7 +297,7 @@ export class Notices implements IDisposable {
   }
 
   /** The path of a kernel's document: as it is now, else as it was when the kernel was started. */
-  private pathOf(event: DeathEvent): string {
+  private pathOf(event: DeathEvent | ResultsEvent): string {
     const file = event.notebook ?? '';
     const session = this.sessionOf(event.kernel_id ?? '', file);
     return session?.name ?? file;

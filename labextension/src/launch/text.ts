@@ -1,7 +1,7 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 
 import { baseName, phaseName, size, sizeOf } from '../model/format';
-import type { DeathEvent } from './events';
+import type { DeathEvent, ResultsEvent } from './events';
 import { type Launch, times } from './launches';
 import { isOutOfMemory } from './profiles';
 
@@ -124,6 +124,22 @@ export function death(
     ? trans.__('Pick %1, or free memory.', larger)
     : trans.__('Free memory before that point.');
   return toast([what, advice]);
+}
+
+/** What came back from a runner, or did not: `analysis.ipynb: 3 files, copied back to /srv.` */
+export function results(
+  event: ResultsEvent,
+  document: string,
+  trans: TranslationBundle
+): string {
+  // Messages begin with the runner where they are about nothing else.
+  const message = event.message.replace(/^runner-\d+: /, '');
+  return toast([
+    ...sentences(
+      document ? trans.__('%1: %2', baseName(document), message) : event.message
+    ),
+    ...sentences(event.hint ?? '')
+  ]);
 }
 
 /** How much memory there was, and how much of it was used where that is known. */

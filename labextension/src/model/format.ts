@@ -98,6 +98,7 @@ export function phaseName(phase: string, trans: TranslationBundle): string {
     mounts: trans.__('Mounting buckets'),
     mounting: trans.__('Mounting volumes'),
     starting: trans.__('Starting'),
+    syncing: trans.__('Copying the directory'),
     kernel: trans.__('Starting the kernel'),
     ready: trans.__('Ready')
   };
