@@ -95,15 +95,18 @@ async def start_kernel(
     on_phase: PhaseCallback = ignore_phase,
     timeout: float = 60.0,
     keys: Mapping[int, AccessKey] | None = None,
+    prepare: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Start the profile's kernel in a runner that is connected, once its buckets are there.
 
     ``env`` comes on top of the profile's, ``cwd`` is for profiles that name no ``working_dir``.
-    ``keys`` are the client's own credentials for the buckets.  Raises
-    :class:`~.errors.LaunchError`.
+    ``keys`` are the client's own credentials for the buckets.  ``prepare`` is what else the kernel
+    needs, and may need the buckets.  Raises :class:`~.errors.LaunchError`.
     """
     keys = keys or {}
     await start_mounts(kernel.tunnel, runner, spec, keys, on_phase)
+    if prepare is not None:
+        await prepare()
     on_phase("kernel", f"{runner.name}: starting the kernel")
     names = {
         "kernel_id": labels.kernel_id or "",

@@ -14,7 +14,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -309,15 +310,17 @@ class GraProvisioner(KernelProvisionerBase):
             progress("starting", f"{runner.name} is gone: a new runner takes its place")
             await self._end_runner(service, runner, grace=0.0)
             runner = self._runner = None
+        prepare: Callable[[], Awaitable[None]] | None = None
         if runner is None:
             surveyed = await service.survey(spec, self._folder)
             runner = self._runner = await service.create(spec, labels, progress)
             progress.runner_uid = runner.uid
             await service.connect(runner, kernel, starting=True)
-            await service.bring(runner, spec, surveyed, progress)
+            prepare = partial(service.bring, runner, spec, surveyed, progress)
         progress.runner_uid = runner.uid
         await start_kernel(
-            kernel, runner, spec, labels, env, self._cwd, progress, self.launch_timeout, keys
+            *(kernel, runner, spec, labels, env, self._cwd, progress, self.launch_timeout, keys),
+            prepare=prepare,
         )
 
     async def _open_channels(self, ports: Mapping[str, int] | None = None) -> RemoteKernel:

@@ -456,9 +456,9 @@ class RunnerService:
         try:
             runner = await self.create(spec, labels, on_phase)
             await self.connect(runner, kernel, starting=True)
-            await self.bring(runner, spec, surveyed, on_phase)
             await start_kernel(
-                kernel, runner, spec, labels, env or {}, cwd, on_phase, timeout, keys
+                *(kernel, runner, spec, labels, env or {}, cwd, on_phase, timeout, keys),
+                prepare=partial(self.bring, runner, spec, surveyed, on_phase),
             )
         except BaseException:
             await kernel.close()

@@ -86,9 +86,16 @@ class Courier:
     async def _fetch(self, runner: Runner, record: Record) -> Returned:
         nothing = Returned(record.runner, record.folder, record.there)
         try:
-            return await sync.take_back(self._far(runner, record.directory), record)
+            far = self._far(runner, record.directory)
+            returned, remembered = await sync.take_back(far, record)
+            await asyncio.to_thread(self._records.write, remembered)
+            sync.check_complete(returned, record)
+            return returned
         except (RunnerEnded, RunnerNotFound) as error:
-            return replace(nothing, lost=_lost(runner, record, error))
+            # Whoever deletes it may have fetched all just before.
+            return (
+                nothing if record.fetched else replace(nothing, lost=_lost(runner, record, error))
+            )
         except ResultsNotFetched as error:
             if not record.stays:
                 raise

@@ -35,6 +35,7 @@ class Record:
     ``folder`` is the directory on this machine, ``directory`` the runner's (None: where its agent
     is; ``there`` is its path, for sentences), ``files`` the states of those in ``folder`` by path.
     ``stays``: what is in the runner's directory outlives the runner.  ``limit`` is in bytes.
+    ``fetched``: everything was copied back at least once.
     """
 
     runner: str
@@ -47,6 +48,7 @@ class Record:
     limit: int
     stays: bool = False
     files: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    fetched: bool = False
 
 
 class Records:

@@ -139,28 +139,40 @@ async def _send(
     return dataclasses.replace(record, there=there.folder, files=states)
 
 
-async def take_back(far: FarEnd, record: Record) -> Returned:
+async def take_back(far: FarEnd, record: Record) -> tuple[Returned, Record]:
     """Copy what was changed or made in a runner to where the rest came from.
 
-    Nothing is written before all of it has arrived.  Raises
-    :class:`~..errors.ResultsNotFetched`, also where only a part could be fetched; or what the
-    tunnel does, :class:`~..errors.RunnerEnded` for one.
+    Nothing is written before all of it has arrived.  Returns, too, what is to be remembered from
+    then on.  Raises :class:`~..errors.ResultsNotFetched`, or what the tunnel does:
+    :class:`~..errors.RunnerEnded` for one.
     """
     try:
         returned = await _take_back(far, record)
+        if returned.files:
+            record = await asyncio.to_thread(_with_written, record, returned)
     except (TransferFailed, Refused, OSError, TooMany) as error:
         raise not_fetched(record, error) from error
+    return returned, dataclasses.replace(record, fetched=not returned.left)
+
+
+def _with_written(record: Record, returned: Returned) -> Record:
+    """The record with the states of what came back, which may be changed there once more."""
+    came = {entry.path for entry in returned.files} - returned.beside.keys()
+    found = listing(record.folder, record.exclude, MOST_ENTRIES)
+    states = {e.path: e.state for e in found.entries if e.kind == FILE and e.path in came}
+    return dataclasses.replace(record, files={**record.files, **states})
+
+
+def check_complete(returned: Returned, record: Record) -> None:
+    """Raise :class:`~..errors.ResultsNotFetched` where something stayed in the runner."""
     if returned.left:
+        came = f"{returned.summary}. " if returned.summary else ""
         raise ResultsNotFetched(
-            f"Not all that was changed in {record.runner} was copied to {record.folder}: "
+            f"{came}Not all that was changed in {record.runner} was copied to {record.folder}: "
             f"{_some(_described(returned.left))}. {_where(record)}",
             hint=_way_out(record),
-            details={
-                "left": _described(returned.left),
-                "notices": [*filter(None, [returned.summary]), *returned.notices],
-            },
+            details={"left": _described(returned.left), "notices": returned.notices},
         )
-    return returned
 
 
 async def _take_back(far: FarEnd, record: Record) -> Returned:

@@ -253,6 +253,17 @@ def test_a_session_of_a_jupyter_server_brings_results_back_and_says_so(
 
 
 @in_pods
+def test_a_server_that_stops_brings_results_back(
+    folder: Path, places: Places, runners: Runners, kernel_name: str
+) -> None:
+    with jupyter_server(places) as server:
+        server.start_session(kernel_name, "my notebooks/a.ipynb")
+        done = gra("exec", runners.only(), "--", "sh", "-c", "tr a-z A-Z <input.txt >result.txt")
+        assert done.returncode == 0, done.stderr
+    assert (folder / "result.txt").read_text() == "HELLO"
+
+
+@in_pods
 def test_a_runner_that_takes_another_ones_place_has_the_directory_again(
     folder: Path, runners: Runners, start_kernel: Start, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -142,7 +142,7 @@ async def test_a_list_that_is_none_is_refused(folder: Path, answer: bytes) -> No
 
 async def test_what_is_excluded_is_not_taken(folder: Path) -> None:
     hook = [".git/hooks/post-checkout", *_FILE[1:]]
-    returned = await sync.take_back(_far(list=_list(hook)), _record(folder))
+    returned, _ = await sync.take_back(_far(list=_list(hook)), _record(folder))
     assert not returned.files
 
 
@@ -178,7 +178,7 @@ async def test_a_stream_without_an_end_is_given_up(folder: Path) -> None:
 async def test_more_content_than_was_said_is_bounded_by_the_stream(folder: Path) -> None:
     stream = _tar((_member("evil"), b"x" * 1000))
     far = _far(list=_list(_FILE), send=stream, settle=b"{}")
-    returned = await sync.take_back(far, _record(folder))
+    returned, _ = await sync.take_back(far, _record(folder))
     assert [entry.size for entry in returned.files] == [1000]
 
 

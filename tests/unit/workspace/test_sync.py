@@ -43,6 +43,7 @@ class Pair:
     messages: list[str]
     home: Path
     python: str = sys.executable
+    remembered: Record | None = None
 
     async def send(self, stays: bool = False, **workspace: object) -> Record:
         settings = Workspace(sync="notebook", **workspace)  # type: ignore[arg-type]
@@ -53,7 +54,12 @@ class Pair:
         )
 
     async def take_back(self, record: Record) -> Returned:
-        return await sync.take_back(far_end(self.there, self.python), record)
+        """Fetch, as whoever remembers only what was sent at first."""
+        returned, remembered = await sync.take_back(far_end(self.there, self.python), record)
+        assert remembered.fetched is not bool(returned.left)
+        self.remembered = remembered
+        sync.check_complete(returned, record)
+        return returned
 
 
 @pytest.fixture
@@ -161,6 +167,16 @@ async def test_a_file_that_changed_on_both_sides_is_there_twice(pair: Pair) -> N
     await pair.take_back(record)
     assert (pair.here / "table.runner-3.csv").read_text() == "runner's"
     assert (pair.here / "table.runner-3.2.csv").read_text() == "again"
+
+
+async def test_what_changes_again_after_it_came_back_comes_back_again(pair: Pair) -> None:
+    record = await pair.send()
+    for text in ("first", "second", "third"):
+        (pair.there / "result").write_text(text)
+        await pair.take_back(record)
+        assert pair.remembered is not None
+        record = pair.remembered
+        assert tree(pair.here) == {"result": text.encode()}
 
 
 async def test_a_change_that_keeps_size_and_time_comes_back(pair: Pair) -> None:
