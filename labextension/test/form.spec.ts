@@ -133,6 +133,20 @@ test('the server’s word about a bucket’s fields is found at them, and nowher
   expect(wrongBucketFields(null, both, 0).size).toBe(0);
 });
 
+test('a profile that allows no sidecar is at the way that needs one', () => {
+  const both = [bucket(), bucket({ key: 2, via: 'fsspec' })];
+  for (const field of ['allow_privileged_sidecar', 's3_sidecar.image']) {
+    const problem = new ApiError(422, {
+      reason: 'InvalidConfiguration',
+      message: 'wrong',
+      hint: '',
+      details: { field }
+    });
+    expect([...wrongBucketFields(problem, both, 0)]).toEqual(['via']);
+    expect(wrongBucketFields(problem, both, 1).size).toBe(0);
+  }
+});
+
 test('what keeps a bucket from being mounted is at the field that it is about', () => {
   const failed = (reason: string): ApiError =>
     new ApiError(502, {

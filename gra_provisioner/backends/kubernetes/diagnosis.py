@@ -48,7 +48,7 @@ def _privileged(
 ) -> Mapping[str, Any] | GraError:
     """The pod with its own sidecar, or with any; or why the profile cannot have it."""
     if not any(mount.via == "s3fs" for mount in spec.s3):
-        return s3_ways.with_sidecar(plain, spec.image)
+        return s3_ways.with_sidecar(plain, spec.s3_sidecar.image or spec.image)
     try:
         return _pod(spec, owner)
     except ConfigError as error:

@@ -103,6 +103,12 @@ export function bucketRequest(bucket: Bucket): BucketRequest {
   return request;
 }
 
+/** What a profile must have for pods in which s3fs mounts. */
+const OF_SIDECAR: ReadonlySet<string> = new Set([
+  'allow_privileged_sidecar',
+  's3_sidecar'
+]);
+
 /** What a mount that could not be made was about (docs/errors.md). */
 const FIELD_OF_REASON: Record<string, BucketField> = {
   S3AccessDenied: 'bucket',
@@ -128,7 +134,9 @@ export function wrongBucketFields(
 ): ReadonlySet<BucketField> {
   const wrong = new Set<BucketField>();
   const { details = {}, reason = '' } = problem ?? {};
-  const fields = Array.isArray(details['fields']) ? details['fields'] : [];
+  const fields: unknown[] = Array.isArray(details['fields'])
+    ? details['fields']
+    : [details['field'] ?? ''];
   for (const field of fields.map(String)) {
     const [, at, name] = /^s3\[(\d+)\]\.(\w+)/.exec(field) ?? [];
     if (name && Number(at) === index) {
@@ -137,6 +145,11 @@ export function wrongBucketFields(
       wrong.add((isNamed ? 'name' : name) as BucketField);
     } else if (field === 's3') {
       wrong.add('mount');
+    } else if (
+      OF_SIDECAR.has(field.split('.')[0] ?? '') &&
+      buckets[index]?.via === 's3fs'
+    ) {
+      wrong.add('via');
     }
   }
   const about = FIELD_OF_REASON[reason];
