@@ -169,4 +169,13 @@ test('what keeps a bucket from being mounted is at the field that it is about', 
     expect(wrongBucketFields(failed(reason), both, 1).size).toBe(0);
   }
   expect(wrongBucketFields(failed('OOMKilled'), both, 0).size).toBe(0);
+  // The agent names its place among all.
+  const agents = new ApiError(502, {
+    reason: 'S3TlsRefused',
+    message: 'wrong',
+    hint: '',
+    details: { mount: '1', mounts: [] }
+  });
+  expect(wrongBucketFields(agents, both, 0).size).toBe(0);
+  expect([...wrongBucketFields(agents, both, 1)]).toEqual(['endpoint']);
 });

@@ -101,6 +101,8 @@ def test_a_bucket_is_mounted_from_the_dialog_and_its_troubles_are_told(
     expect(form.get_by_role("alert")).to_contain_text("swamp")
     name = bucket.get_by_label("Name", exact=True)
     expect(name).to_have_attribute("aria-invalid", "true")
+    # Said once more where it is seen.
+    expect(bucket).to_contain_text("There is no bucket swamp")
     name.fill("lake")
     bucket.get_by_label("Only below").fill("team/a")
     form.get_by_role("button", name="Start").click()

@@ -46,6 +46,7 @@ export function BucketFields(props: {
           bucket={bucket}
           number={index + 1}
           wrong={wrongBucketFields(problem, buckets, index)}
+          problem={problem}
           isLocal={props.isLocal}
           onChange={change =>
             onUpdate(all =>
@@ -72,12 +73,13 @@ function OneBucket(props: {
   bucket: Bucket;
   number: number;
   wrong: ReadonlySet<BucketField>;
+  problem: ApiError | null;
   isLocal: boolean;
   onChange: (change: Partial<Bucket>) => void;
   onRemove: () => void;
   trans: TranslationBundle;
 }): React.JSX.Element {
-  const { bucket, wrong, isLocal, onChange, trans } = props;
+  const { bucket, wrong, problem, isLocal, onChange, trans } = props;
   const marked = (field: BucketField): React.AriaAttributes => ({
     'aria-invalid': wrong.has(field),
     ...(wrong.has(field) && { 'aria-describedby': 'gra-create-problem' })
@@ -113,6 +115,12 @@ function OneBucket(props: {
           onClick={props.onRemove}
         />
       </div>
+      {problem && wrong.size > 0 && (
+        // Where it is said first may be out of sight.
+        <div className="gra-Create-problem">
+          {problem.message} {problem.hint}
+        </div>
+      )}
       <label className="gra-Create-field">
         <span>{trans.__('Reached')}</span>
         <select

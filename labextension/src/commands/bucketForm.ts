@@ -154,15 +154,23 @@ export function wrongBucketFields(
   }
   const about = FIELD_OF_REASON[reason];
   const meant = buckets[index];
-  if (about && meant && isMeant(meant, details)) {
+  if (about && meant && isMeant(meant, index, details)) {
     wrong.add(about);
   }
   return wrong;
 }
 
-function isMeant(bucket: Bucket, details: Record<string, unknown>): boolean {
-  const path = details['path'];
-  return typeof path === 'string' && path
+/** Whether an error is about this bucket: the agent names its place, others what it is. */
+function isMeant(
+  bucket: Bucket,
+  index: number,
+  details: Record<string, unknown>
+): boolean {
+  const { mount, path, bucket: name } = details;
+  if (mount !== undefined) {
+    return mount === String(index);
+  }
+  return path
     ? bucket.mount.trim().replace(/\/+$/, '') === path
-    : details['bucket'] === bucket.bucket.trim();
+    : bucket.bucket.trim() === name;
 }

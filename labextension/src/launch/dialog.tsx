@@ -110,6 +110,11 @@ function All({ details, client, trans }: IAllProps): React.ReactElement {
   );
 }
 
+function sinceWhen(since: number, trans: TranslationBundle): string {
+  const time = new Date(since * 1000).toLocaleTimeString();
+  return trans.__('since %1', time);
+}
+
 function Mounts(props: {
   mounts: readonly Mount[];
   trans: TranslationBundle;
@@ -118,24 +123,23 @@ function Mounts(props: {
   return (
     <section>
       <h3>{trans.__('Buckets')}</h3>
-      <table>
-        <tbody>
-          {mounts.map(mount => (
-            <tr
-              key={mount.id}
-              {...(isUnwell(mount) && { 'data-type': 'Warning' })}
-            >
-              <th scope="row">{mount.path}</th>
-              <td>{sourceOf(mount)}</td>
-              <td>{mountState(mount.state, trans)}</td>
-              <td>
-                {mount.reason && <strong>{mount.reason}</strong>}{' '}
-                {mount.message} <em>{mount.hint}</em>
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+      <ul className="gra-Details-mounts">
+        {mounts.map(mount => (
+          <li key={mount.id}>
+            <div>
+              <strong>{mount.path}</strong> {sourceOf(mount)} ·{' '}
+              {mountState(mount.state, trans)}
+              {mount.since !== null && <> · {sinceWhen(mount.since, trans)}</>}
+            </div>
+            {isUnwell(mount) && (
+              <div className="gra-Details-mountProblem">
+                <strong>{mount.reason}</strong> {mount.message}{' '}
+                <span className="gra-Details-hint">{mount.hint}</span>
+              </div>
+            )}
+          </li>
+        ))}
+      </ul>
     </section>
   );
 }
