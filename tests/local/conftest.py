@@ -40,7 +40,7 @@ REPOSITORY = Path(__file__).parents[2]
 # How long what ends by itself (a deleted runner, an agent that was told to stop) may take.
 _SETTLE = 30.0
 
-_FOREIGN = ("GRA_", "JUPYTER_", "JPY_", "KUBE", "RUNNER_IMAGE")
+_FOREIGN = ("GRA_", "JUPYTER_", "JPY_", "KUBE", "RUNNER_", "AWS_")
 # Which cluster the tests use, and with which images.
 _OF_THE_TESTS = "GRA_TEST_"
 

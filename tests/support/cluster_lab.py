@@ -32,7 +32,7 @@ Pod = dict[str, Any]
 # Prints, so that a test knows that it runs, and then waits for what the test does to it.
 WAITS = "import time; print('going', flush=True); time.sleep(1000)"
 
-_FOREIGN = ("GRA_", "JUPYTER_", "JPY_", "KUBE", "RUNNER_IMAGE")
+_FOREIGN = ("GRA_", "JUPYTER_", "JPY_", "KUBE", "RUNNER_", "AWS_")
 _SETTLE = 20.0
 
 # What an administrator would write for all users.  One node has room for many of these.

@@ -27,7 +27,7 @@ REPOSITORY = Path(__file__).parents[2]
 App = Literal["lab", "notebook"]
 
 _MODULES: Mapping[App, str] = {"lab": "jupyterlab", "notebook": "notebook"}
-_FOREIGN = ("GRA_", "JUPYTER", "JPY_", "KUBE", "RUNNER_IMAGE")
+_FOREIGN = ("GRA_", "JUPYTER", "JPY_", "KUBE", "RUNNER_", "AWS_")
 # How long what ends by itself (a deleted runner, an agent that was told to stop) may take.
 _SETTLE = 60.0
 

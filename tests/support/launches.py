@@ -31,7 +31,7 @@ from tests.support.places import Places
 # where other tests have the processors too.
 PROMPT = 4.5
 # The user's own settings would have a say in the launch.
-_FOREIGN = ("GRA_", "JUPYTER_", "JPY_", "KUBE", "RUNNER_IMAGE")
+_FOREIGN = ("GRA_", "JUPYTER_", "JPY_", "KUBE", "RUNNER_", "AWS_")
 # Of one node with two CPUs, little is asked for.
 _CONFIG = """
 backend = "kubernetes"

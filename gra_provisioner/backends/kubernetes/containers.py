@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .images import pull_failure
-from .podview import Container, Event, containers, mappings, number, runner_of, text
+from .podview import S3_SIDECAR, Container, Event, containers, mappings, number, runner_of, text
 from .reasons import Explanation, Reason, explain, quote
 from .sizes import known_resources
 
@@ -178,7 +178,7 @@ def _init_failed(container: Container) -> Explanation | None:
 
 def command_failure(container: Container, sentence: str) -> Explanation:
     """Why the container's command could not be run, from the container runtime's words."""
-    image, said = repr(container.image), quote(sentence or "the container runtime does not say why")
+    image, said = container.described, quote(sentence or "the container runtime does not say why")
     match = _NO_COMMAND.search(sentence)
     if match is not None:
         command = next(name for name in match.groups() if name)
@@ -186,8 +186,10 @@ def command_failure(container: Container, sentence: str) -> Explanation:
             return explain(
                 Reason.NO_PYTHON,
                 f"The image {image} has no {command!r}: {said}",
-                "A runner's image needs Python 3.8 or later. If it has one elsewhere, give its "
-                "path as pod.python in the profile.",
+                f"It needs Python and s3fs. Correct {container.image_setting}."
+                if container.name == S3_SIDECAR
+                else "A runner's image needs Python 3.8 or later. If it has one elsewhere, give "
+                "its path as pod.python in the profile.",
                 image=container.image,
             )
     if _NOT_EXECUTABLE.search(sentence):

@@ -102,7 +102,7 @@ _WORDS: dict[Reason, _Words] = {
     ),
     Reason.IMAGE_NOT_FOUND: _Words(
         "There is no image {image}",
-        "Correct the name or the tag: `image` in the profile, or RUNNER_IMAGE.",
+        "Correct the name or the tag: {setting}.",
     ),
     Reason.IMAGE_PULL_FAILED: _Words(
         "The image {image} could not be pulled",
@@ -127,7 +127,7 @@ def pull_failure(container: Container, events: Sequence[Event]) -> Explanation |
             event.message
         ):
             waiting, said = "InvalidImageName", event.message
-    image = repr(container.image)
+    image = container.described
     if waiting == "ErrImageNeverPull":
         return explain(
             Reason.IMAGE_NOT_ON_NODE,
@@ -139,8 +139,8 @@ def pull_failure(container: Container, events: Sequence[Event]) -> Explanation |
         return explain(
             Reason.INVALID_IMAGE_NAME,
             f"{image} is not the name of an image: {quote(said)}",
-            "Names have small letters: registry/repository:tag. Correct `image` in the profile, "
-            "or RUNNER_IMAGE.",
+            "Names have small letters: registry/repository:tag. Correct "
+            f"{container.image_setting}.",
             image=container.image,
         )
     return _failed_pull(container, about, waiting, said)
@@ -161,12 +161,13 @@ def _failed_pull(
     if reason not in _AT_ONCE and not again:
         return None
     what, hint = _WORDS[reason]
+    hint = hint.format(setting=container.image_setting)
     for event in events:
         if reason is Reason.IMAGE_PULL_DENIED and event.reason == "FailedToRetrieveImagePullSecret":
             hint = f"{quote(event.message)} {hint}"
     return explain(
         reason,
-        f"{what.format(image=repr(container.image))}: {quote(sentence)}",
+        f"{what.format(image=container.described)}: {quote(sentence)}",
         hint,
         image=container.image,
     )

@@ -32,8 +32,8 @@ from .naming import (
     runner_labels,
 )
 from .podview import RUNNER as CONTAINER
-from .podview import dig, mappings
-from .s3_sidecar import SIDECAR, S3Parts, s3_parts
+from .podview import S3_SIDECAR, dig, mappings
+from .s3_sidecar import S3Parts, s3_parts
 from .strategic_merge import merge
 from .workspace import workspace_volume
 
@@ -322,7 +322,7 @@ def _check_patched(pod: Mapping[str, Any], patched: Mapping[str, Any], source: s
     for container in mappings(pod, "spec", "initContainers"):
         names = [each.get("name") for each in mappings(patched, "spec", "initContainers")]
         if container["name"] not in names:
-            raise _not_patchable(source, f'spec.initContainers (the container "{SIDECAR}")')
+            raise _not_patchable(source, f'spec.initContainers (the container "{S3_SIDECAR}")')
 
 
 def _is_own(key: str) -> bool:

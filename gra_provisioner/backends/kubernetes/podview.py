@@ -17,6 +17,8 @@ from typing import Any
 
 # The container with the agent in it.
 RUNNER = "runner"
+# The container that mounts buckets, where there is one.
+S3_SIDECAR = "gra-s3"
 
 _FIELD_PATH = re.compile(r"spec\.(?:init|ephemeral)?[cC]ontainers\{([^}]*)\}")
 # An event's name ends so.
@@ -150,6 +152,21 @@ class Container:
     def image(self) -> str:
         """The image as the pod's spec names it."""
         return text(self.spec, "image")
+
+    @property
+    def described(self) -> str:
+        """The image for a sentence: of which container, too, unless it is the runner's."""
+        whose = "" if self.name == RUNNER else f" of the container {self.name!r}"
+        return f"{self.image!r}{whose}"
+
+    @property
+    def image_setting(self) -> str:
+        """What names the image, for a hint."""
+        if self.name == S3_SIDECAR:
+            return "`s3_sidecar.image` in the profile, or RUNNER_S3_IMAGE"
+        if self.name == RUNNER:
+            return "`image` in the profile, or RUNNER_IMAGE"
+        return f"the image of the container {self.name!r} in the profile's pod.patch"
 
     @property
     def command(self) -> str:

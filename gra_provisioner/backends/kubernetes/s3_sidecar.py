@@ -21,9 +21,8 @@ from ...errors import ConfigError
 from ...runner import RunnerSpec, S3Mount
 from ...s3_mounts import fsspec_variables, mount_documents, mounted
 from ...units import cpu_quantity, size_quantity
+from .podview import S3_SIDECAR as SIDECAR
 
-#: The sidecar's name, and what the names of its volumes begin with.
-SIDECAR = "gra-s3"
 #: Where agent and sidecar meet.
 SOCKET_FOLDER = "/run/gra-s3"
 SOCKET = f"{SOCKET_FOLDER}/mounter.sock"
