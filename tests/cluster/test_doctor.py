@@ -54,6 +54,40 @@ def test_claims_are_named_where_they_may_be_listed(
     assert "may not list claims and storage classes and CSI drivers" in volume["message"]
 
 
+def test_what_a_profile_needs_and_cannot_have_is_a_failure(site: Site) -> None:
+    bucket = {"bucket": "lake", "mount": "/data/lake", "endpoint": "http://127.0.0.1:1"}
+    secret = {"credentials": {"secret": "lake-key"}}
+    claim = {"via": "volume", "mount": "/data/claim", "claim": "missing"}
+    image = {"image": "registry.example.com/gra/s3fs-sidecar:1"}
+    site.configure(
+        bare={"s3": [{**bucket, **secret}]},
+        whole={
+            "s3": [{**bucket, **secret}, claim],
+            "allow_privileged_sidecar": True,
+            "s3_sidecar": image,
+            "workspace": {"keep": True, "storage_class": "nonesuch"},
+        },
+    )
+
+    bare = _diagnosis("--profile", "bare", exit_code=1)
+    assert bare["s3-sidecar"]["status"] == "failure"
+    assert "allow_privileged_sidecar" in bare["s3-sidecar"]["hint"]
+
+    whole = _diagnosis("--profile", "whole", exit_code=1)
+    assert (whole["s3-sidecar"]["status"], whole["s3-sidecar"]["reason"]) == (
+        "failure",
+        "PodSecurityViolated",
+    )
+    assert whole["s3[0].credentials"]["status"] == "ok"
+    # Pods may reach what cannot be reached from here.
+    assert whole["s3[0].server"]["status"] == "warning"
+    assert whole["s3[1].claim"]["status"] == "failure"
+    assert whole["workspace"]["status"] == "failure"
+    assert "nonesuch" in whole["workspace"]["message"]
+    names = site.cluster.kubectl("--namespace", site.namespace, "get", "pvc", "-o", "name")
+    assert names == ""
+
+
 def test_where_no_pods_may_be_made_that_is_what_fails(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

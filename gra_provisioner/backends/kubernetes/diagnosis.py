@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...archive import archive_digest, build_agent_archive
@@ -15,7 +15,9 @@ from ...runner import RunnerLabels, RunnerSpec
 from . import s3_ways
 from .client import Client
 from .manifest import agent_name, pod_manifest
+from .workspace import workspace_claim
 
+_DRY = (("dryRun", "All"), ("fieldValidation", "Strict"))
 _STORAGE = "/apis/storage.k8s.io/v1"
 
 
@@ -29,8 +31,10 @@ async def diagnose(client: Client, spec: RunnerSpec, owner: str) -> Sequence[Fin
     namespace = client.namespace
     plain = _pod(dataclasses.replace(spec, s3=()), owner)
     pods = plain, _privileged(spec, plain, owner), s3_ways.with_claim(plain)
-    seen, refusals = await asyncio.gather(
-        _volumes(client), asyncio.gather(*(_dry_run(client, pod) for pod in pods))
+    seen, refusals, kept = await asyncio.gather(
+        _volumes(client),
+        asyncio.gather(*(_dry_run(client, pod) for pod in pods)),
+        _workspace(client, spec, owner),
     )
     refused, sidecar, volume = refusals
     told = refused is None
@@ -40,6 +44,7 @@ async def diagnose(client: Client, spec: RunnerSpec, owner: str) -> Sequence[Fin
         s3_ways.volume(volume, namespace, seen, wanted="volume" in wanted, told=told),
         s3_ways.fsspec(spec.image, wanted="fsspec" in wanted),
         *s3_ways.missing_claims(spec.s3, seen["claims"], namespace),
+        *([] if kept is None else [kept(seen["storage classes"])]),
     ]
 
 
@@ -62,13 +67,29 @@ def _pod(spec: RunnerSpec, owner: str) -> dict[str, Any]:
     return pod_manifest(name, spec, RunnerLabels(owner), agent)
 
 
+async def _workspace(
+    client: Client, spec: RunnerSpec, owner: str
+) -> Callable[[Sequence[str] | None], Finding] | None:
+    """What is said of the claim of a workspace that is kept, given the storage classes."""
+    claim = workspace_claim(spec, RunnerLabels(owner))
+    if claim is None:
+        return None
+    try:
+        await client.request("POST", "persistentvolumeclaims", body=claim, query=_DRY)
+    except ClusterRefused as refused:
+        error: GraError | None = refused
+    else:
+        error = None
+    name, wanted = claim["metadata"]["name"], spec.workspace.storage_class
+    return lambda classes: s3_ways.workspace(error, name, wanted, classes)
+
+
 async def _dry_run(client: Client, pod: Mapping[str, Any] | GraError) -> GraError | None:
     """Why the API server would not make this pod; ``None`` if it would."""
     if isinstance(pod, GraError):
         return pod
-    query = [("dryRun", "All"), ("fieldValidation", "Strict")]
     try:
-        await client.request("POST", "pods", body=pod, query=query)
+        await client.request("POST", "pods", body=pod, query=_DRY)
     except ClusterRefused as error:
         return error
     return None

@@ -1,6 +1,8 @@
-"""Which ways to S3 a namespace allows: what ``gra doctor`` makes of the API server's answers.
+"""What a namespace allows: what ``gra doctor`` makes of the API server's answers.
 
-Pure.  A question is a pod that the API server is asked to take without making it (a *dry run*:
+Above all which ways to S3 there are, and whether a workspace can be kept.  Pure.
+
+A question is a pod that the API server is asked to take without making it (a *dry run*:
 https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run), by which admission says the
 same as to a real one.
 """
@@ -142,6 +144,30 @@ def missing_claims(
         for index, claim in enumerate(named)
         if claim is not None and claims is not None and claim not in claims
     ]
+
+
+def workspace(
+    error: GraError | None, claim: str, wanted_class: str | None, classes: Sequence[str] | None
+) -> Finding:
+    """Whether the claim of a workspace that is kept is there, or would be made.
+
+    ``classes`` are the cluster's storage classes, ``None`` if they may not be listed.
+    """
+    name = "workspace"
+    if error is not None and error.code == Reason.ALREADY_EXISTS.value:
+        return good(name, f"The workspace is kept in the claim {claim!r}, which is there.")
+    if error is not None:
+        return of_error(name, error)
+    if wanted_class is not None and classes is not None and wanted_class not in classes:
+        return bad(
+            name,
+            f"The workspace is to be kept on storage of the class {wanted_class!r}, and the "
+            f"cluster has {', '.join(classes) or 'none'}.",
+            "Correct workspace.storage_class in the profile.",
+        )
+    return good(
+        name, f"The workspace is kept in the claim {claim!r}, which the first runner makes."
+    )
 
 
 def fsspec(image: str, *, wanted: bool = False) -> Finding:

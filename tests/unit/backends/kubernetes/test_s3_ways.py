@@ -88,6 +88,21 @@ def test_a_claim_that_a_profile_names_and_nobody_has_made_is_a_failure() -> None
     assert s3_ways.missing_claims(mounts, None, "team") == []
 
 
+def test_a_workspace_is_kept_in_a_claim_that_is_there_or_would_be_made() -> None:
+    there = ClusterRefused("The name is taken.", reason="AlreadyExists")
+    for error, words in ((None, "the first runner makes"), (there, "which is there")):
+        found = s3_ways.workspace(error, "gra-ada-workspace", "fast", ["fast"])
+        assert found.status is FindingStatus.OK
+        _says(found, "'gra-ada-workspace'", words)
+    assert s3_ways.workspace(QUOTA, "gra-ada-workspace", None, []).reason == "QuotaExceeded"
+    found = s3_ways.workspace(None, "gra-ada-workspace", "fast", ["slow"])
+    assert found.status is FindingStatus.FAILURE
+    _says(found, "'fast'", "slow", "workspace.storage_class")
+    # Who may not list them is told nothing.
+    found = s3_ways.workspace(None, "gra-ada-workspace", "fast", None)
+    assert found.status is FindingStatus.OK
+
+
 def test_where_no_runner_is_taken_nothing_is_said_of_what_it_could_do() -> None:
     assert s3_ways.runner_pod(QUOTA, "small", "team").status is FindingStatus.FAILURE
     for found in (
