@@ -60,7 +60,7 @@ async def start_mounts(
     try:
         await tunnel.request("mounts.start", args, timeout=_WITHIN + _ANSWERED_WITHIN)
     except RequestError as error:
-        raise _failed(error, runner) from None
+        raise _failed(error, runner, spec) from None
     except Unreachable as error:
         raise MountError(
             f"The runner did not say within {_WITHIN + _ANSWERED_WITHIN:g} s whether {what} was "
@@ -69,14 +69,19 @@ async def start_mounts(
         ) from error
 
 
-def _failed(error: RequestError, runner: Runner) -> MountError:
+def _failed(error: RequestError, runner: Runner, spec: RunnerSpec) -> MountError:
     if error.code == "UnknownMethod":
         return MountError(
             f"The agent of {runner.name} is of an earlier version of gra, which mounts nothing.",
             hint=f"Delete it (`gra delete {runner.name}`) and start a new runner.",
             reason="S3NotSupported",
         )
-    return MountError(error.message, hint=error.hint, details=error.details, reason=error.code)
+    message, details = error.message, dict(error.details)
+    for index, mount in mounted(spec.s3):
+        if details.get("mount") == str(index):
+            message = f"{mount.url} cannot be mounted at {mount.path}. {message}"
+            details.update(bucket=mount.bucket, path=mount.path)
+    return MountError(message, hint=error.hint, details=details, reason=error.code)
 
 
 def kernel_variables(

@@ -30,6 +30,7 @@ from .kernel_launch import LAUNCH, LaunchFailed, LaunchSettings
 from .profiles import load_config, resolve
 from .progress import LaunchObserver, LaunchProgress, LogObserver
 from .runner import Runner, RunnerSpec, RunnerStatus
+from .s3_credentials import own_credentials
 from .service import SIGNATURE_SCHEME, RunnerService, labels_of_this_process
 from .tunnel.channels import KernelChannels
 from .tunnel.kernel import KernelExit, RemoteKernel
@@ -301,7 +302,7 @@ class GraProvisioner(KernelProvisionerBase):
             owner=service.owner,
         )
         # As they are now: those of the last start may have expired.
-        keys = service.keys(spec)
+        keys = own_credentials(spec.s3, os.environ)
         kernel = self._kernel
         if kernel is None:
             kernel = self._kernel = await self._open_channels()

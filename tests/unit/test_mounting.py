@@ -90,7 +90,12 @@ async def test_the_agents_reason_is_that_of_the_launch() -> None:
     }
     with pytest.raises(MountError) as caught:
         await _started(_Agent(from_wire(word)), LAKE)
-    assert caught.value.to_dict() == word
+    assert caught.value.to_dict() == {
+        "reason": "S3SecretKeyWrong",
+        "message": "s3://lake/team/a cannot be mounted at /data/lake. No.",
+        "hint": "Copy it.",
+        "details": {"mount": "0", "bucket": "lake", "path": "/data/lake"},
+    }
     assert caught.value.exit_code == 5
 
 
