@@ -23,6 +23,10 @@ env:  ## Make .venv, with everything that the other targets need
 demo: env  ## Run a notebook on a runner and show every step; results in build/demo
 	@$(BIN)/python -m demo.run
 
+.PHONY: demo-cluster
+demo-cluster: env  ## The same on a pod of the test cluster, with a bucket of S3 (needs root)
+	@$(BIN)/python -m demo.cluster
+
 .PHONY: lab
 lab: frontend  ## Open JupyterLab with the runners among its kernels
 	@$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)

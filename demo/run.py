@@ -191,9 +191,10 @@ def write(notebook: NotebookNode, folder: Path, name: str) -> Iterator[Path]:
     yield page
 
 
-async def run(source: Path, kernel: str, folder: Path) -> bool:
-    """Run the demo.  Returns whether all was as it should be."""
-    demo = Demo(nbformat.read(source, as_version=4), kernel, is_on_runner(kernel))
+async def run(source: Path, kernel: str, folder: Path, clock: Clock | None = None) -> bool:
+    """Run the demo, with the seconds of ``clock``.  Returns whether all was as it should be."""
+    notebook = nbformat.read(source, as_version=4)
+    demo = Demo(notebook, kernel, is_on_runner(kernel), clock or Clock())
     logger = logging.getLogger("gra_provisioner")
     logger.addHandler(demo.phases)
     logger.setLevel(logging.INFO)

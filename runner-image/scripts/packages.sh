@@ -15,8 +15,8 @@ path-exclude=/usr/share/locale/*
 path-exclude=/usr/share/man/*
 END
 
-# Git and the table of MIME types that s3fs reads depend on all of Perl (50 MB), for commands such
-# as git send-email.  perl-base is in every Debian; this package is in the place of the rest.
+# Git, and what looks after the MIME types that s3fs reads, depend on all of Perl (50 MB) for commands
+# such as git send-email.  perl-base is in every Debian; this package is in the place of the rest.
 # https://www.debian.org/doc/debian-policy/ch-relationships.html#virtual-packages-provides
 without_perl() {
     folder=$(mktemp -d)
@@ -26,7 +26,7 @@ Package: gra-without-perl
 Version: 1
 Architecture: all
 Maintainer: gra
-Provides: perl
+Provides: perl, liberror-perl
 Description: stands for perl, of which only perl-base is installed
 END
     dpkg-deb --root-owner-group --build "$folder" /tmp/gra-without-perl.deb >/dev/null
@@ -37,12 +37,11 @@ END
 if [ -e /run/secrets/apt ]; then
     export APT_CONFIG=/run/secrets/apt
 fi
-for name in perl gra-without-perl; do
-    if dpkg-query --show --showformat '${db:Status-Abbrev}' "$name" 2>/dev/null | grep -q '^ii'; then
-        has_perl=1
-    fi
-done
-[ -n "${has_perl:-}" ] || without_perl
+# Not where the base has all of Perl, nor for a second time.
+state='${db:Status-Abbrev}\n'
+if ! dpkg-query --show -f "$state" perl gra-without-perl 2>/dev/null | grep -q '^ii'; then
+    without_perl
+fi
 
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends "$@" >/dev/null

@@ -34,16 +34,10 @@ _BOUND = 1200.0
 _QUICKLY = ("--compression-format=zstd", "--compression-level=1")
 # It needs no more rights than root has in a container.
 _ISOLATION = {"BUILDAH_ISOLATION": "chroot"}
-# Python's official slim image has no Perl but perl-base.  Here apt has taken the first of two
-# packages that make the same of /usr, which needs all of Perl.
-_WITHOUT_PERL = (
-    'chroot "$1" apt-get install --yes --purge usr-is-merged usrmerge-',
-    'chroot "$1" apt-get autoremove --yes --purge',
-)
-_KEEP_NO_SUGGESTION = (
-    'APT::AutoRemove::SuggestsImportant "false";',
-    'APT::AutoRemove::RecommendsImportant "false";',
-)
+# Python's official slim image has no Perl but perl-base.  Of two packages that stand for a merged
+# /usr apt would take the one that needs all of Perl.
+_PREFERENCES = "Package: usrmerge\nPin: release *\nPin-Priority: -1\n"
+_HOOKS = "/usr/share/mmdebstrap/hooks/maybe-merged-usr"
 _NOT_INSTALLED = ("info", "lintian", "locale", "man")
 
 
@@ -132,13 +126,16 @@ def _make_base(buildah: image.Builder, scratch: Path) -> None:
     context.mkdir()
     settings = scratch / "apt.conf"
     settings.write_text(_apt_settings())
+    preferences = scratch / "usrmerge"
+    preferences.write_text(_PREFERENCES)
+    place = '"$1/etc/apt/preferences.d/usrmerge"'
     run(
         *("mmdebstrap", "--mode=root", "--variant=minbase", "--include=python3"),
-        *(f"--aptopt={settings}", *(f"--aptopt={option}" for option in _KEEP_NO_SUGGESTION)),
+        *(f"--aptopt={settings}", f"--hook-dir={_HOOKS}"),
+        *(f"--setup-hook=cp {preferences} {place}", f"--customize-hook=rm {place}"),
         *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _NOT_INSTALLED),
         "--dpkgopt=path-exclude=/usr/share/doc/*",
         "--dpkgopt=path-include=/usr/share/doc/*/copyright",
-        *(f"--customize-hook={hook}" for hook in _WITHOUT_PERL),
         debian.codename(),
         context / "root.tar",
         *_mirrors(),
