@@ -27,7 +27,6 @@ _MB = 1 << 20
 # s3fs flushes a file after so much was written (MB), and refuses less.
 _LEAST_DIRTY = 50
 _MOST_DIRTY = 1024
-_MOST_FREE = 512
 
 
 class Cache(NamedTuple):
@@ -72,14 +71,17 @@ def command(mount: Mount, folder: str, cache: Cache, is_root: bool) -> List[str]
 
 
 def _bounds(cache: Cache) -> Dict[str, Optional[str]]:
-    """How much of the cache one file may take, and how much of it stays free.
+    """How much of the cache one file may take before it is flushed, and how much stays free.
 
-    s3fs 1.90 fails to write when the space is used up, so it must flush well before.
+    s3fs 1.90 keeps what it has flushed until the space is used up, and can then only make room
+    for a file of which nothing is unflushed.  So what may be used is three times what is flushed
+    at once.  Later ones have no such trouble.
     """
     total = cache.size // _MB
+    dirty = max(_LEAST_DIRTY, min(_MOST_DIRTY, total // 4))
     return {
-        "ensure_diskfree": str(min(_MOST_FREE, total // 8)),
-        "max_dirty_data": str(max(_LEAST_DIRTY, min(_MOST_DIRTY, total // 4))),
+        "ensure_diskfree": str(min(_MOST_DIRTY, total // (4 if total // 4 >= _LEAST_DIRTY else 8))),
+        "max_dirty_data": str(dirty),
         "parallel_count": str(max(1, min(5, total // 50))),
     }
 
