@@ -89,6 +89,7 @@ class GraProvisioner(KernelProvisionerBase):
         self._cwd: str | None = None
         # The notebook's own directory on this machine.
         self._folder: str | None = None
+        self._results_left: ResultsNotFetched | None = None
         self._launched = False
         self._has_process = False
         self._unreachable = False
@@ -112,6 +113,14 @@ class GraProvisioner(KernelProvisionerBase):
     def kernel_exit(self) -> KernelExit | None:
         """How the kernel ended, once it has and clients know.  Asked by ``gra run``."""
         return self._kernel.exit if self._kernel is not None else None
+
+    @property
+    def results_left(self) -> ResultsNotFetched | None:
+        """Why results stayed in the runner when it was to be ended, if they did.
+
+        Asked by ``gra run``.
+        """
+        return self._results_left
 
     async def detach(self) -> None:
         """Leave the kernel and its runner to themselves, for whoever attaches to them next.
@@ -470,6 +479,7 @@ class GraProvisioner(KernelProvisionerBase):
             else:
                 await service.delete(runner, wait=False)
         except ResultsNotFetched as error:
+            self._results_left = error
             self.log.warning("%s", error)
             if self._emitter is not None:
                 self._emitter.results(runner, error)

@@ -161,23 +161,26 @@ class NotebookKernel:
             await asyncio.sleep(_POLL)
         return describe(end)
 
-    async def end(self, *, graceful: bool, keep: bool = False) -> None:
+    async def end(self, *, graceful: bool, keep: bool = False) -> GraError | None:
         """Shut the kernel down and end the runner, or leave both.  Can be called again.
 
-        ``graceful``: the kernel has 5 s to end by itself.
+        ``graceful``: the kernel has 5 s to end by itself.  Returns why results stayed in the
+        runner, if they did.
         """
         if self.client.kc is not None:
             self.client.kc.stop_channels()
             self.client.kc = None
         if self._manager.provisioner is None:
-            return
+            return None
+        provisioner = self._provisioner
         try:
             if keep:
-                await self._provisioner.detach()
+                await provisioner.detach()
             else:
                 await self._manager.shutdown_kernel(now=not graceful)
         finally:
             await self._manager.cleanup_resources()
+        return provisioner.results_left
 
     @property
     def _provisioner(self) -> GraProvisioner:

@@ -176,7 +176,9 @@ class _Run:
                 print_error(failure, as_json=False)
             error, exit_code = error or failure, exit_code or failure.exit_code
         finally:
-            await self._kernel.end(graceful=error is None, keep=self._request.keep)
+            left = await self._kernel.end(graceful=error is None, keep=self._request.keep)
+        if left is not None:
+            error, exit_code = error or left, exit_code or left.exit_code
         return error, exit_code
 
     def _write(self) -> None:

@@ -16,7 +16,7 @@ import typer
 
 from ..attachment import variables, working_directory
 from ..environment import difference
-from ..errors import GraError
+from ..errors import GraError, ResultsNotFetched
 from ..execution import Bounded
 from ..progress import LaunchObserver, LaunchProgress
 from ..runner import Runner, RunnerSpec
@@ -29,6 +29,7 @@ from .outcome import TIME_IS_OVER, Outcome, stopped
 from .output import print_error
 from .runners import open_service
 from .stopping import Stop, Stopper, handle_signals, terminated
+from .terminal import printable
 
 if TYPE_CHECKING:
     from ..execution import Ended
@@ -108,8 +109,9 @@ async def run_script(config: Config, request: ScriptRun) -> Outcome:
         except GraError as failure:
             error, exit_code = failure, failure.exit_code
         finally:
-            if not request.keep:
-                await _end(service, runner)
+            left = None if request.keep else await _end(service, runner)
+        if left is not None:
+            error, exit_code = error or left, exit_code or left.exit_code
     duration = time.monotonic() - started
     return Outcome(runner.name, exit_code, duration, error, captured=output.captured())
 
@@ -160,11 +162,17 @@ def _error(output: _Output, exit_code: int) -> GraError | None:
     return stopped(TIME_IS_OVER, "while its code ran") if output.ended.timed_out else None
 
 
-async def _end(service: RunnerService, runner: Runner) -> None:
-    """End the runner; that it cannot be ended changes nothing of what came of the run."""
+async def _end(service: RunnerService, runner: Runner) -> GraError | None:
+    """End the runner; why results stayed in it, if they did.
+
+    That it cannot be ended otherwise changes nothing of what came of the run.
+    """
     try:
         returned = await service.end(runner, grace=1.0, wait=False)
         for notice in returned.notices if returned is not None else ():
-            typer.echo(notice, err=True)
+            typer.echo(printable(notice), err=True)
+    except ResultsNotFetched as left:
+        return left
     except GraError as error:
         print_error(error, as_json=False)
+    return None

@@ -226,6 +226,31 @@ def test_gra_run_brings_a_scripts_results_back(folder: Path) -> None:
 
 
 @in_pods
+@pytest.mark.parametrize("name", ["report.ipynb", "script.py"])
+def test_a_run_whose_results_stay_in_the_runner_has_failed(
+    folder: Path, places: Places, runners: Runners, name: str
+) -> None:
+    places.write_profiles('[profiles.small]\nworkspace = {sync = "notebook", sync_limit = "1Mi"}\n')
+    code = f"open('model.bin', 'wb').write(bytes(2 << 20)); {_RESULT}"
+    (folder / "script.py").write_text(code)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    nbformat.write(notebook, folder / "report.ipynb")
+    run = subprocess.run(
+        [*GRA, "run", name],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT,
+        check=False,
+    )
+    assert run.returncode == 1, run.stderr
+    assert run.stderr.count("model.bin (2 MiB, all together is more than 1 MiB)") == 1
+    assert (folder / "result.txt").read_text() == "HELLO"
+    assert not (folder / "model.bin").exists()
+    assert gra("delete", runners.only(), "--discard").returncode == 0
+
+
+@in_pods
 def test_nbclient_brings_results_back(folder: Path) -> None:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(_RESULT)])
     resources = {"metadata": {"path": str(folder)}}
