@@ -16,6 +16,7 @@ from gra_provisioner.archive import build_agent_archive
 from gra_provisioner.backends.kubernetes.manifest import agent_config_map, pod_manifest
 from gra_provisioner.backends.kubernetes.naming import runner_from_pod
 from gra_provisioner.backends.kubernetes.strategic_merge import merge
+from gra_provisioner.backends.kubernetes.workspace import workspace_claim
 from gra_provisioner.profiles import load_config, resolve
 from gra_provisioner.runner import Resources, RunnerLabels, RunnerSpec, Ttl
 from tests.support.cluster import Cluster
@@ -53,6 +54,28 @@ labelSelector = {matchLabels = {"app.kubernetes.io/managed-by" = "gra"}}
 [[profiles.all.pod.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution]]
 weight = 1
 preference = {matchExpressions = [{key = "disk", operator = "In", values = ["fast"]}]}
+"""
+
+BUCKETS = """
+[profiles.lake]
+allow_privileged_sidecar = true
+s3_sidecar = {image = "registry.example.com/s3fs:1"}
+workspace = {size = "1Gi", keep = true, storage_class = "fast"}
+[[profiles.lake.s3]]
+bucket = "lake"
+prefix = "team/a b/$(HOME)"
+mount = "/data/lake"
+credentials = {secret = "lake-key"}
+ca = {config_map = "ca"}
+[[profiles.lake.s3]]
+via = "volume"
+mount = "/data/other"
+csi = {driver = "s3.csi.example.com", volumeAttributes = {bucketName = "other"}}
+[[profiles.lake.s3]]
+via = "fsspec"
+bucket = "tables"
+region = "eu-central-1"
+credentials = {secret = "tables-key"}
 """
 
 # Each example is a call of kubectl: a few, and no time for making a failing one smaller.
@@ -107,6 +130,24 @@ def test_the_api_server_takes_every_option(
 
     # Nothing was dropped or changed; the server only adds.
     assert _within(pod, created), _difference(pod, created)
+
+
+def test_the_api_server_takes_a_pod_with_buckets_and_changes_nothing_of_it(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(BUCKETS, encoding="utf-8")
+    spec = resolve(load_config({}, [file]), {"profile": "lake"})
+    pod = pod_manifest("runner-1", spec, OWNER, "gra-agent-0")
+    claim = workspace_claim(spec, OWNER)
+    assert claim is not None
+    label = "pod-security.kubernetes.io/enforce=privileged"
+    cluster.kubectl("label", "--overwrite", "namespace", namespace, label)
+
+    created, made = _created(cluster, namespace, pod, claim)
+
+    assert _within(pod, created), _difference(pod, created)
+    assert _within(claim, made)
 
 
 @_few

@@ -16,6 +16,12 @@ _TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=
 _DURATIONS = st.just(False) | st.integers(1, 10**9) | st.floats(0.001, 1e6)
 _SIZES = st.integers(1, 2**50)
 _IDS = st.integers(1, 2**31 - 1)
+_PREFIXES = st.lists(
+    st.text(
+        st.characters(codec="utf-8", exclude_categories=("C",), exclude_characters="/"), min_size=1
+    ).filter(lambda part: part not in (".", "..")),
+    max_size=3,
+).map("/".join)
 
 
 def _optional(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
@@ -52,7 +58,20 @@ _POD = _optional(
     termination_grace=st.floats(0.001, 1e6),
     patch=st.sampled_from([{}, {"spec": {"hostAliases": [{"ip": "10.0.0.1"}]}}]),
 )
+# What a namespace that is restricted allows; privileged sidecars have tests of their own.
+_VOLUME_OF_S3 = _optional(prefix=_PREFIXES, read_only=st.booleans()).map(
+    lambda more: {"via": "volume", "mount": "/data/lake", "claim": "lake", **more}
+)
+_FOR_FSSPEC = _optional(
+    prefix=_PREFIXES,
+    region=st.just("eu-central-1"),
+    endpoint=st.just("https://s3.example.com"),
+    credentials=st.sampled_from([{"secret": "k"}, {"anonymous": True}, {"profile": "p"}]),
+    ca=st.just({"config_map": "c"}),
+).map(lambda more: {"via": "fsspec", "bucket": "lake", **more})
 _SETTINGS = _optional(
+    s3=st.tuples(_VOLUME_OF_S3) | st.tuples(_FOR_FSSPEC) | st.tuples(_FOR_FSSPEC, _VOLUME_OF_S3),
+    workspace=_optional(size=_SIZES, keep=st.booleans(), name=_NAMES),
     image=st.sampled_from(["a", "registry.example.com:5000/a/b:c@sha256:" + "0" * 64]),
     start_timeout=st.floats(0.001, 1e8),
     resources=_optional(
