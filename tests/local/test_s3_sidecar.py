@@ -12,7 +12,7 @@ import pytest
 from gra_provisioner.errors import GraError
 from gra_provisioner.tunnel.client import Tunnel
 from tests.support.s3 import S3Server
-from tests.support.s3_mounts import document, key_of
+from tests.support.s3_mounts import document, key_of, mounts_below
 from tests.support.s3_sidecar import USER, Pod
 from tests.support.waiting import until, until_async
 
@@ -40,18 +40,10 @@ def make_pod(s3_folder: Path) -> Iterator[MakePod]:
         pod.start_container()
         return pod
 
-    before = _fuse_mounts()
     yield make
     for pod in made:
         pod.close()
-    assert _fuse_mounts() == before
-
-
-def _fuse_mounts() -> list[str]:
-    """This host's mounts of s3fs."""
-    return [
-        line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "s3fs" in line
-    ]
+    assert mounts_below(s3_folder) == []
 
 
 async def _start(tunnel: Tunnel, credentials: dict[str, Any]) -> list[dict[str, Any]]:
@@ -63,7 +55,6 @@ async def test_a_bucket_is_in_the_containers_mount_table_and_not_in_the_hosts(
     make_pod: MakePod, s3_server: S3Server, bucket: str
 ) -> None:
     s3_server.put(bucket, "a.txt", b"hello")
-    before = _fuse_mounts()
     pod = make_pod(s3_server, bucket)
     lake = pod.folder / "lake"
     async with pod.tunnel() as tunnel:
@@ -72,7 +63,7 @@ async def test_a_bucket_is_in_the_containers_mount_table_and_not_in_the_hosts(
         assert [mount["state"] for mount in mounts] == ["mounted"]
         assert pod.run(f"cat {lake}/a.txt && echo 1 > '{lake}/ü b'").stdout == "hello"
         assert s3_server.get(bucket, "ü b") == b"1\n"
-        assert _fuse_mounts() == before
+        assert mounts_below(pod.folder) == []
         assert not list(lake.iterdir())
 
 

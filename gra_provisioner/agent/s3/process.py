@@ -7,6 +7,7 @@ import collections
 import os
 import shutil
 import signal
+import subprocess
 from typing import Callable, Deque, Dict, Optional, Tuple, TypeVar
 
 from ..failure import AgentError
@@ -15,7 +16,7 @@ from ..spawn import ExitStatus, spawn
 from . import namespace
 from .answers import redacted
 from .mount import Mount
-from .s3fs import Cache, command, environment
+from .s3fs import OLDEST, Cache, command, environment, parse_version
 from .signing import Credentials
 from .threads import in_thread
 
@@ -60,7 +61,7 @@ class S3fs:
         """
         check_system()
         env = environment(credentials, mount.ca, dict(os.environ))
-        argv = command(mount, folder, cache, os.geteuid() == 0)
+        argv = command(mount, folder, cache, os.geteuid() == 0, _version())
         reading, writing = os.pipe()
         null = os.open(os.devnull, os.O_RDONLY)
         try:
@@ -166,6 +167,22 @@ class S3fs:
             asyncio.get_event_loop().remove_reader(self._output)
             os.close(self._output)
             self._output = -1
+
+
+def _version() -> Tuple[int, int]:
+    """Of the s3fs that is to be started."""
+    try:
+        done = subprocess.run(
+            ["s3fs", "--version"],
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_ANSWERS_WITHIN,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return OLDEST
+    return parse_version(done.stdout.decode("utf-8", "replace"))
 
 
 def _by_signal(number: int) -> str:

@@ -5,6 +5,7 @@ Its options: https://github.com/s3fs-fuse/s3fs-fuse/wiki/Fuse-Over-Amazon, for 1
 
 from __future__ import annotations
 
+import re
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from .mount import ANONYMOUS, Mount
@@ -26,6 +27,8 @@ _DEFAULTS = {
 _MB = 1 << 20
 # s3fs flushes a file after so much was written (MB), and refuses less.
 _LEAST_DIRTY = 50
+#: Of Debian 12.
+OLDEST = (1, 90)
 _MOST_DIRTY = 1024
 
 
@@ -36,11 +39,19 @@ class Cache(NamedTuple):
     size: int
 
 
-def command(mount: Mount, folder: str, cache: Cache, is_root: bool) -> List[str]:
+def parse_version(text: str) -> Tuple[int, int]:
+    """The version in what ``s3fs --version`` says; the oldest that is known where there is none."""
+    found = re.search(r"V(\d+)\.(\d+)", text)
+    return (int(found.group(1)), int(found.group(2))) if found else OLDEST
+
+
+def command(
+    mount: Mount, folder: str, cache: Cache, is_root: bool, version: Tuple[int, int]
+) -> List[str]:
     """s3fs in the foreground, which shows the mount's prefix at ``folder``."""
     options: Dict[str, Optional[str]] = {
         **_DEFAULTS,
-        **_bounds(cache),
+        **_bounds(cache, version),
         **{name: value or None for name, value in mount.options},
         "url": mount.endpoint,
         "endpoint": mount.region or DEFAULT_REGION,
@@ -70,18 +81,20 @@ def command(mount: Mount, folder: str, cache: Cache, is_root: bool) -> List[str]
     return words
 
 
-def _bounds(cache: Cache) -> Dict[str, Optional[str]]:
-    """How much of the cache one file may take before it is flushed, and how much stays free.
+def _bounds(cache: Cache, version: Tuple[int, int]) -> Dict[str, Optional[str]]:
+    """How much of the cache stays free, and how much of a file is written before it is flushed.
 
-    s3fs 1.90 keeps what it has flushed until the space is used up, and can then only make room
-    for a file of which nothing is unflushed.  So what may be used is three times what is flushed
-    at once.  Later ones have no such trouble.
+    Where the space is used up, s3fs uploads a file in parts while it is written; it is in the
+    bucket, whole, once it is closed.  1.90 fails to do so: it gives an I/O error.  What helps is to
+    flush such a file to the bucket again and again, if what may be used is a multiple of what is
+    flushed at once, and the program writes whole pages.
     """
     total = cache.size // _MB
+    free = min(_MOST_DIRTY, total // (4 if total // 4 >= _LEAST_DIRTY else 8))
     dirty = max(_LEAST_DIRTY, min(_MOST_DIRTY, total // 4))
     return {
-        "ensure_diskfree": str(min(_MOST_DIRTY, total // (4 if total // 4 >= _LEAST_DIRTY else 8))),
-        "max_dirty_data": str(dirty),
+        "ensure_diskfree": str(free),
+        "max_dirty_data": str(dirty if version <= OLDEST else -1),
         "parallel_count": str(max(1, min(5, total // 50))),
     }
 

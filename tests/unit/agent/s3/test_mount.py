@@ -9,7 +9,7 @@ import pytest
 
 from gra_provisioner.agent.failure import AgentError
 from gra_provisioner.agent.s3.mount import Mount, parse_all, parse_credentials
-from gra_provisioner.agent.s3.s3fs import Cache, command, environment
+from gra_provisioner.agent.s3.s3fs import OLDEST, Cache, command, environment, parse_version
 from gra_provisioner.agent.s3.signing import Credentials
 
 _GOOD: dict[str, Any] = {
@@ -39,7 +39,7 @@ def _options(words: list[str]) -> dict[str, str]:
 
 
 def test_the_command_line_shows_the_prefix_as_the_user_and_group_that_are_wanted() -> None:
-    words = command(Mount.parse(_GOOD), "/staging/0", _CACHE, True)
+    words = command(Mount.parse(_GOOD), "/staging/0", _CACHE, True, OLDEST)
     options = _options(words)
 
     assert words[:4] == ["s3fs", "lake:/team/a", "/staging/0", "-f"]
@@ -53,7 +53,7 @@ def test_the_command_line_shows_the_prefix_as_the_user_and_group_that_are_wanted
 
 def test_read_only_anonymous_and_unprivileged_mounts_say_so_to_s3fs() -> None:
     mount = Mount.parse({**_GOOD, "read_only": True, "credentials": "anonymous", "prefix": ""})
-    words = command(mount, "/staging/0", _CACHE, False)
+    words = command(mount, "/staging/0", _CACHE, False, OLDEST)
 
     assert words[1] == "lake"
     assert _options(words)["public_bucket"] == "1"
@@ -63,12 +63,20 @@ def test_read_only_anonymous_and_unprivileged_mounts_say_so_to_s3fs() -> None:
 
 @pytest.mark.parametrize("size", [64, 256, 4096, 1 << 20])
 def test_a_file_being_written_fits_the_cache(size: int) -> None:
-    options = _options(command(Mount.parse(_GOOD), "/s", Cache("/c", size << 20), True))
+    options = _options(command(Mount.parse(_GOOD), "/s", Cache("/c", size << 20), True, OLDEST))
     dirty, free = int(options["max_dirty_data"]), int(options["ensure_diskfree"])
     parallel = int(options["parallel_count"]) * int(options["multipart_size"])
 
     assert dirty >= 50
     assert max(dirty, parallel) + free <= size
+
+
+def test_an_s3fs_that_uploads_while_it_writes_need_not_flush_before() -> None:
+    newer = parse_version("Amazon Simple Storage Service File System V1.95 (commit:unknown)")
+    options = _options(command(Mount.parse(_GOOD), "/s", _CACHE, True, newer))
+
+    assert options["max_dirty_data"] == "-1"
+    assert parse_version("what is this?") == OLDEST
 
 
 def test_credentials_are_in_the_environment_and_not_on_the_command_line() -> None:
@@ -82,7 +90,7 @@ def test_credentials_are_in_the_environment_and_not_on_the_command_line() -> Non
     assert env["CURL_CA_BUNDLE"] == "/ca.pem"
     assert "another" not in env.values()
     assert env["HOME"] != "/home/me"
-    words = " ".join(command(mount, "/s", _CACHE, True))
+    words = " ".join(command(mount, "/s", _CACHE, True, OLDEST))
     assert not any(part in words for part in _KEY)
 
 
