@@ -18,7 +18,8 @@ The line on stdin has an ``op`` and what that needs:
 
 All but ``send`` answer with one line of JSON on stdout.  What goes wrong is a line of JSON on
 stderr, ``{"message": …}``, and exit code 1.  What is settled is kept in a file of the folder, so
-that it stays with a folder that stays; ``origin`` is the folder on the other end that it is about.
+that it stays with a folder that stays: one for each ``origin``, which is a name for the folder on
+the other end, since several may share this one.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ import json
 import os
 import secrets
 import sys
-from typing import Any, BinaryIO, Callable, Dict, List, Tuple
+from typing import Any, BinaryIO, Callable, Dict, List, Optional, Set, Tuple
 
 from .parcel import Action, Changed, Folder, Refused, pack, unpack
 from .tree import OWN_PREFIX, Entry, TooMany, digests, listing
 
-SETTLED_FILE = f"{OWN_PREFIX}sent.json"
-
 _HERE = "."
+_SETTLED = f"{OWN_PREFIX}sent-"
 
 Request = Dict[str, Any]
+States = Dict[str, Tuple[int, ...]]
 
 
 def main() -> int:
@@ -55,15 +56,18 @@ def main() -> int:
 
 
 def _list(request: Request, source: BinaryIO, out: BinaryIO) -> None:
-    origin, files = _settled()
-    # Of what was there before nothing is known if it was another folder's.
-    known = origin == request["origin"]
+    own = _read(_file_of(request["origin"]))
+    # If not, nothing is known of what was there before.
+    known = own is not None
+    files, sent = own or ({}, set())
+    theirs = _sent_by_others(request["origin"]) - sent
     found = listing(_HERE, request["exclude"], request["most"])
     settled: List[str] = []
-    before: Dict[str, Tuple[int, int, int]] = {}
+    before: States = {}
     for entry in found.entries if known else ():
         state = files.get(entry.path)
-        if state == entry.state:
+        # What came from elsewhere does not go to this one.
+        if state == entry.state or entry.path in theirs:
             settled.append(entry.path)
         elif state is not None:
             before[entry.path] = state
@@ -93,10 +97,12 @@ def _receive(request: Request, source: BinaryIO, out: BinaryIO) -> None:
     pending = set(request["pending"])
     if request["known"]:
         pending.update(written.beside.values())
+    _, sent = _read(_file_of(request["origin"])) or ({}, set())
     found = listing(_HERE, request["exclude"], request["most"])
-    _write_settled(
+    _write(
         request["origin"],
         {entry.path: entry.state for entry in found.entries if entry.path not in pending},
+        sent.union(entry.path for entry in written.files),
     )
     _answer(
         out,
@@ -112,10 +118,10 @@ def _send(request: Request, source: BinaryIO, out: BinaryIO) -> None:
 
 
 def _settle(request: Request, source: BinaryIO, out: BinaryIO) -> None:
-    origin, files = _settled()
+    files, sent = _read(_file_of(request["origin"])) or ({}, set())
     for entry in (Entry(*entry) for entry in request["entries"]):
         files[entry.path] = entry.state
-    _write_settled(origin or request["origin"], files)
+    _write(request["origin"], files, sent)
     _answer(out)
 
 
@@ -132,23 +138,37 @@ def _answer(out: BinaryIO, **fields: Any) -> None:
     out.write(json.dumps(fields).encode() + b"\n")
 
 
-def _settled() -> Tuple[str, Dict[str, Tuple[int, int, int]]]:
-    """The origin and the files, with their states; both empty if that is not known."""
+def _file_of(origin: str) -> str:
+    return f"{_SETTLED}{origin}.json"
+
+
+def _read(name: str) -> Optional[Tuple[States, Set[str]]]:
+    """What is settled, with its states, and what was sent there; None if that is not known."""
     try:
-        with open(SETTLED_FILE, encoding="ascii") as file:
+        with open(name, encoding="ascii") as file:
             data = json.load(file)
         files = {path: tuple(state) for path, state in data["files"].items()}
-        return str(data["origin"]), files
+        return files, set(data["sent"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return "", {}
+        return None
 
 
-def _write_settled(origin: str, files: Dict[str, Tuple[int, int, int]]) -> None:
+def _sent_by_others(origin: str) -> Set[str]:
+    """What was sent here from other folders on the other end."""
+    sent: Set[str] = set()
+    for name in os.listdir(_HERE):
+        if name.startswith(_SETTLED) and name != _file_of(origin):
+            _, theirs = _read(name) or ({}, set())
+            sent |= theirs
+    return sent
+
+
+def _write(origin: str, files: States, sent: Set[str]) -> None:
     temporary = f"{OWN_PREFIX}{secrets.token_hex(8)}"
     try:
         with open(temporary, "x", encoding="ascii") as file:
-            json.dump({"origin": origin, "files": files}, file)
-        os.replace(temporary, SETTLED_FILE)
+            json.dump({"files": files, "sent": sorted(sent)}, file)
+        os.replace(temporary, _file_of(origin))
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)

@@ -56,14 +56,15 @@ def survey(folder: str, workspace: Workspace, home: str) -> Survey:
     exclude = (*workspace.sync_exclude, "/.*") if real == at_home else workspace.sync_exclude
     found = _listed(real, exclude)
     size = sum(entry.size for entry in found.entries)
-    if size > workspace.sync_limit:
+    limit = min(workspace.sync_limit, workspace.size or workspace.sync_limit)
+    if size > limit:
         raise _too_large(
             real,
-            f"{format_size(size)}, more than the {format_size(workspace.sync_limit)} that "
+            f"{format_size(size)}, more than the {format_size(limit)} that "
             "are copied into a runner at most",
             found.entries,
         )
-    return Survey(real, found.entries, found.left_out, exclude, workspace.sync_limit)
+    return Survey(real, found.entries, found.left_out, exclude, limit)
 
 
 def _listed(folder: str, exclude: Iterable[str]) -> Listing:

@@ -8,6 +8,7 @@ import errno
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import FolderNotCopied, GraError, ResultsNotFetched
 from ..units import format_size
@@ -109,11 +110,11 @@ async def _send(
     mark = f"kept-{record.runner}"
     there = await _there(far, record)
     here = Side({e.path: e for e in survey.entries}, _unchanged(survey.entries, there.before))
-    planned = plan(here, there.side, whole=True)
+    planned = await asyncio.to_thread(plan, here, there.side, whole=True)
     compared = to_compare(here, there.side, planned)
     if compared:
         equal = await _equal(far, record.folder, compared)
-        planned = plan(here, there.side, whole=True, equal=equal)
+        planned = await asyncio.to_thread(plan, here, there.side, whole=True, equal=equal)
     # What an earlier runner made, and nobody has got yet.
     pending = sorted(there.unsettled)
     said = f"{record.runner}: copying {counted(planned.files)}"
@@ -183,10 +184,10 @@ async def _take_back(far: FarEnd, record: Record) -> Returned:
         {e.path: e for e in found.entries},
         {e.path for e in found.entries if states.get(e.path) == e.state},
     )
-    planned = plan(there.side, target, whole=False)
+    planned = await asyncio.to_thread(plan, there.side, target, whole=False)
     compared = to_compare(there.side, target, planned)
     equal = await _equal(far, record.folder, compared) if compared else frozenset[str]()
-    planned = plan(there.side, target, whole=False, equal=equal)
+    planned = await asyncio.to_thread(plan, there.side, target, whole=False, equal=equal)
     chosen, left = within(planned, record.limit)
     over_limit = f"all together is more than {format_size(record.limit)}"
     stays = [(e.path, f"{format_size(e.size)}, {over_limit}") for e in left]
@@ -247,6 +248,11 @@ class _There:
 async def _there(far: FarEnd, record: Record) -> _There:
     """What the runner has.  What it says is checked: code in it may say anything."""
     answer = await far.ask("list", origin=record.origin, exclude=record.exclude, most=MOST_ENTRIES)
+    # Of many files it takes a while, in which the loop has other kernels to serve.
+    return await asyncio.to_thread(_read_list, answer, record)
+
+
+def _read_list(answer: Mapping[str, Any], record: Record) -> _There:
     try:
         # What is excluded does not come from there either: a runner is not to write to .git.
         excluded = below(excluder(record.exclude))

@@ -10,16 +10,18 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
-from ..tunnel.process import RUNNERS_PYTHON, STDOUT, RemoteProcess
+from ..tunnel.process import RUNNERS_PYTHON, STDOUT, Output, RemoteProcess
 from .parcel import Changed, Folder, pack
 from .tree import Entry
+
+T = TypeVar("T")
 
 #: Starts a command in the runner's working directory, for as long as the block runs.
 Start = Callable[[Sequence[str]], AbstractAsyncContextManager[RemoteProcess]]
@@ -58,6 +60,46 @@ def program() -> str:
     return _BOOT.format(sources=sources)
 
 
+class _Moving:
+    """A process whose stream either way goes on, or it is given up after ``stalled`` seconds."""
+
+    def __init__(self, process: RemoteProcess, runner: str, stalled: float) -> None:
+        self.process = process
+        self._runner = runner
+        self._stalled = stalled
+        self._loop = asyncio.get_running_loop()
+        self._moved = self._loop.time()
+
+    async def read(self) -> Output | None:
+        """See :meth:`~..tunnel.process.RemoteProcess.read`."""
+        return await self._going_on(self.process.read)
+
+    async def write(self, data: bytes) -> None:
+        """See :meth:`~..tunnel.process.RemoteProcess.write`."""
+        # What waits in it is there already.
+        writing = asyncio.ensure_future(self.process.write(data))
+        try:
+            await self._going_on(lambda: asyncio.shield(writing))
+        finally:
+            writing.cancel()
+            await asyncio.wait({writing})
+
+    async def _going_on(self, wait: Callable[[], Awaitable[T]]) -> T:
+        while True:
+            left = self._moved + self._stalled - self._loop.time()
+            try:
+                result = await asyncio.wait_for(wait(), max(left, 0.0))
+            except asyncio.TimeoutError:
+                # The other way may have moved meanwhile.
+                if self._moved + self._stalled > self._loop.time():
+                    continue
+                raise TransferFailed(
+                    f"The connection to {self._runner} has carried nothing for {self._stalled:g} s."
+                ) from None
+            self._moved = self._loop.time()
+            return result
+
+
 class FarEnd:
     """The other end of transfers.  ``runner`` is its name, for errors.
 
@@ -72,10 +114,10 @@ class FarEnd:
 
     async def ask(self, op: str, **fields: Any) -> dict[str, Any]:
         """The answer to a question: see :mod:`.far`."""
-        async with self._process() as process:
-            await self._write(process, _request(op, fields))
-            process.finish()
-            return await self._answer(process)
+        async with self._process() as moving:
+            await moving.write(await _request(op, fields))
+            moving.process.finish()
+            return await self._answer(moving)
 
     async def give(
         self,
@@ -88,12 +130,12 @@ class FarEnd:
 
         ``on_bytes`` is told how much of the stream has gone.
         """
-        async with self._process() as process:
-            await self._write(process, _request("receive", fields))
-            answer = asyncio.ensure_future(self._answer(process))
+        async with self._process() as moving:
+            await moving.write(await _request("receive", fields))
+            answer = asyncio.ensure_future(self._answer(moving))
             try:
-                packed = await self._feed(process, root, entries, on_bytes, answer)
-                process.finish()
+                packed = await self._feed(moving, root, entries, on_bytes, answer)
+                moving.process.finish()
                 return await answer, packed
             finally:
                 answer.cancel()
@@ -101,11 +143,11 @@ class FarEnd:
 
     async def take(self, entries: Sequence[Entry], spool: BinaryIO, bound: int) -> None:
         """Have files and folders sent, into ``spool``: a stream of at most ``bound`` bytes."""
-        async with self._process() as process:
-            await self._write(process, _request("send", {"entries": entries}))
-            process.finish()
+        async with self._process() as moving:
+            await moving.write(await _request("send", {"entries": entries}))
+            moving.process.finish()
             size, kept = 0, bytearray()
-            async for data in self._output(process):
+            async for data in self._output(moving):
                 size += len(data)
                 if size > bound:
                     raise TransferFailed(
@@ -119,12 +161,14 @@ class FarEnd:
 
     # -- inside -----------------------------------------------------------------------------
 
-    def _process(self) -> AbstractAsyncContextManager[RemoteProcess]:
-        return self._start((RUNNERS_PYTHON, "-I", "-S", "-c", program()))
+    @contextlib.asynccontextmanager
+    async def _process(self) -> AsyncIterator[_Moving]:
+        async with self._start((RUNNERS_PYTHON, "-I", "-S", "-c", program())) as process:
+            yield _Moving(process, self._runner, self._stalled)
 
     async def _feed(
         self,
-        process: RemoteProcess,
+        moving: _Moving,
         root: str,
         entries: Sequence[Entry],
         on_bytes: Callable[[int], None],
@@ -143,7 +187,7 @@ class FarEnd:
                         if answer.done():
                             # It takes no more: its answer says why.
                             break
-                        await self._write(process, data)
+                        await moving.write(data)
                         sent += len(data)
                         on_bytes(sent)
             finally:
@@ -158,53 +202,38 @@ class FarEnd:
         except OSError as error:
             raise TransferFailed(f"{root} cannot be read: {error.strerror}.") from error
 
-    async def _write(self, process: RemoteProcess, data: bytes) -> None:
-        try:
-            await asyncio.wait_for(process.write(data), self._stalled)
-        except asyncio.TimeoutError:
-            raise self._does_not_go_on() from None
-
-    async def _answer(self, process: RemoteProcess) -> dict[str, Any]:
+    async def _answer(self, moving: _Moving) -> dict[str, Any]:
         data = bytearray()
-        async for piece in self._output(process):
+        async for piece in self._output(moving):
             data += piece
             if len(data) > _LONGEST_ANSWER:
                 raise TransferFailed(f"{self._runner} gives an answer without an end.")
         try:
-            answer = json.loads(data)
+            # Of many files it takes a while.
+            answer = await asyncio.to_thread(json.loads, bytes(data))
         except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
             raise TransferFailed(f"{self._runner} gives an answer that is none.")
         return answer
 
-    async def _output(self, process: RemoteProcess) -> AsyncIterator[bytes]:
+    async def _output(self, moving: _Moving) -> AsyncIterator[bytes]:
         """What it writes to stdout until it has ended well."""
         errors = bytearray()
-        while True:
-            try:
-                piece = await asyncio.wait_for(process.read(), self._stalled)
-            except asyncio.TimeoutError:
-                raise self._does_not_go_on() from None
-            if piece is None:
-                break
+        while (piece := await moving.read()) is not None:
             if piece.source == STDOUT:
                 yield piece.data
             elif len(errors) < _LONGEST_WORD:
                 errors += piece.data
-        end = await process.wait()
+        end = await moving.process.wait()
         if end.shell_code != 0:
             text = _message(bytes(errors)) or f"it ended with exit code {end.shell_code}"
             raise TransferFailed(f"{self._runner}: {text}.")
 
-    def _does_not_go_on(self) -> TransferFailed:
-        return TransferFailed(
-            f"The connection to {self._runner} has carried nothing for {self._stalled:g} s."
-        )
 
-
-def _request(op: str, fields: dict[str, Any]) -> bytes:
-    return json.dumps({"op": op, **fields}).encode() + b"\n"
+async def _request(op: str, fields: dict[str, Any]) -> bytes:
+    text = await asyncio.to_thread(json.dumps, {"op": op, **fields})
+    return text.encode() + b"\n"
 
 
 def _message(errors: bytes) -> str:

@@ -301,9 +301,8 @@ def test_a_runner_that_takes_another_ones_place_has_the_directory_again(
         kernel.manager.restart_kernel()
         kernel.reconnect()
     assert "and is lost: " in caplog.text
-    assert kernel.run("import os; print(sorted(os.listdir()))").text == (
-        "['.gra-sent.json', 'input.txt']\n"
-    )
+    assert kernel.run("import os; print(os.path.exists('input.txt'))").text == "True\n"
+    assert kernel.run("print(os.path.exists('result.txt'))").text == "False\n"
     kernel.run(_RESULT)
     kernel.stop()
     assert (folder / "result.txt").read_text() == "HELLO"

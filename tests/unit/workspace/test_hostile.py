@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import tarfile
@@ -19,6 +20,7 @@ from gra_provisioner.workspace import sync
 from gra_provisioner.workspace.parcel import Action, Folder, Refused, unpack
 from gra_provisioner.workspace.records import Record
 from gra_provisioner.workspace.transfer import FarEnd
+from gra_provisioner.workspace.tree import listing
 
 _FILE = ["evil", "file", 4, 1, 1, 0o777]
 
@@ -41,6 +43,28 @@ class Liar:
 
     async def wait(self) -> ProcessExit:
         return ProcessExit(0, None)
+
+
+class SlowLink(Liar):
+    """A process that takes each piece only after a while, and answers once it has all."""
+
+    def __init__(self, answers: Mapping[str, bytes]) -> None:
+        super().__init__(answers)
+        self.pieces = 0
+        self._all = asyncio.Event()
+
+    async def write(self, data: bytes) -> None:
+        if self.pieces == 0:
+            await super().write(data)
+        self.pieces += 1
+        await asyncio.sleep(0.05)
+
+    def finish(self) -> None:
+        self._all.set()
+
+    async def read(self) -> Output | None:
+        await self._all.wait()
+        return await super().read()
 
 
 def _far(**answers: bytes) -> FarEnd:
@@ -203,3 +227,19 @@ def test_a_time_that_is_none_is_refused(folder: Path, mtime: str) -> None:
     info.pax_headers["mtime"] = mtime
     with Folder(str(folder)) as here, pytest.raises(Refused):
         unpack(io.BytesIO(_tar((info, b"x"))), here, {"evil": Action()})
+
+
+async def test_a_slow_link_is_no_stalled_one(folder: Path) -> None:
+    (folder / "large").write_bytes(bytes(4 << 20))
+    link = SlowLink({"receive": b'{"files": ["large"]}'})
+
+    @asynccontextmanager
+    async def start(argv: Sequence[str]) -> AsyncIterator[Liar]:
+        yield link
+
+    far = FarEnd(start, "runner-3", stalled=0.4)  # type: ignore[arg-type]
+    entries = listing(str(folder), [], 10).entries
+    answer, packed = await far.give(str(folder), entries, lambda sent: None)
+    assert answer == {"files": ["large"]}
+    assert packed == entries
+    assert link.pieces * 0.05 > 0.4

@@ -80,7 +80,7 @@ def tree(folder: Path) -> dict[str, bytes | None]:
 
 
 def own_files(folder: Path) -> list[str]:
-    return [path.name for path in folder.rglob(".gra-*") if path.name != ".gra-sent.json"]
+    return [path.name for path in folder.rglob(".gra-*") if "sent" not in path.name]
 
 
 async def test_a_directory_is_in_the_runner_as_it_is_here(pair: Pair) -> None:
@@ -341,6 +341,26 @@ async def test_a_kept_workspace_gives_results_to_the_next_runner_that_nobody_has
     (pair.there / "second").write_text("second")
     await pair.take_back(record)
     assert tree(pair.here) == tree(pair.there)
+
+
+async def test_directories_that_share_a_workspace_do_not_get_each_others_files(
+    pair: Pair, tmp_path: Path
+) -> None:
+    (pair.there / "archive").write_text("of long ago")
+    (pair.here / "mine").write_text("1")
+    other = Pair(tmp_path / "other", pair.there, [], pair.home)
+    other.here.mkdir()
+    (other.here / "theirs").write_text("2")
+    first = await pair.send(stays=True)
+    second = await other.send(stays=True)
+    (pair.there / "result").write_text("3")
+    await pair.take_back(first)
+    assert tree(pair.here) == {"mine": b"1", "result": b"3"}
+    (pair.there / "mine").write_text("4")
+    await pair.take_back(first)
+    await other.take_back(second)
+    assert tree(pair.here) == {"mine": b"4", "result": b"3"}
+    assert tree(other.here) == {"theirs": b"2", "result": b"3"}
 
 
 async def test_what_a_workspace_had_before_does_not_come_back(pair: Pair) -> None:
