@@ -230,6 +230,17 @@ def detach_mounts(folder: Path) -> None:
             raise ClusterError(f"unmounting {point}: {reason}")
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove what builds that were killed have left in a folder of the cache.
+
+    Finished ones have names without a dot in front.  Only who has the host's lock may call it:
+    others' builds go on in there.
+    """
+    for left in folder.glob(".*"):
+        detach_mounts(left)
+        shutil.rmtree(left)
+
+
 def _remove_links() -> None:
     for bridge in (NODE_BRIDGE, POD_BRIDGE):
         if not Path("/sys/class/net", bridge).exists():

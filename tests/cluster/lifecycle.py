@@ -181,6 +181,7 @@ def _build_programs(layout: Layout, say: Say) -> None:
 def _build_images(layout: Layout, say: Say) -> None:
     for name, source in _IMAGES.items():
         with _timed(name, say):
+            host.remove_unfinished(source.built(layout.cache).parent)
             source.build(layout.cache)
 
 

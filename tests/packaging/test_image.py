@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster import host
 from tools.image import CONTEXT, TARGETS, Builder, arguments_for
 from tools.image_settings import host_settings
 
@@ -90,3 +91,12 @@ def test_every_package_of_the_image_is_pinned_with_its_hashes() -> None:
     wanted = (CONTEXT / "requirements.in").read_text().splitlines()
     for name in (line for line in wanted if line and not line.startswith("#")):
         assert re.search(rf"^{name}==.* \\\n +--hash=sha256:", pins, re.MULTILINE), name
+
+
+def test_what_a_killed_build_left_in_the_cache_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".building-x" / "storage").mkdir(parents=True)
+    (tmp_path / "0123abcd").mkdir()
+
+    host.remove_unfinished(tmp_path)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["0123abcd"]
