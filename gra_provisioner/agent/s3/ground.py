@@ -8,7 +8,7 @@ import errno
 import os
 import shutil
 import subprocess
-from typing import Dict, Optional, Set
+from typing import Dict, Optional, Set, Tuple
 
 from ..failure import AgentError
 from . import namespace
@@ -23,7 +23,7 @@ class Host:
     def __init__(self, own: str) -> None:
         # No mount may be at or below this folder, which is removed with the runner.
         self._own = os.path.realpath(own)
-        self._made: Dict[str, str] = {}
+        self._made: Dict[str, Tuple[str, int]] = {}
 
     def prepare(self, mount: Mount) -> str:
         """Where s3fs is to mount.  Raises :class:`AgentError` ``S3MountPointUnusable``."""
@@ -35,6 +35,9 @@ class Host:
             if not os.path.lexists(path):
                 # Nothing can be written into it while nothing is mounted.
                 self._make(path)
+            if path in self._made and os.geteuid() != 0:
+                # fusermount wants to be sure that its user may do this.
+                os.fchmod(self._made[path][1], 0o755)
             if os.path.islink(path) or not os.path.isdir(path):
                 raise _unusable(path, "it is no folder")
             if os.path.ismount(path):
@@ -55,11 +58,14 @@ class Host:
         while not os.path.lexists(os.path.dirname(first)):
             first = os.path.dirname(first)
         os.makedirs(path, mode=0o755)
-        os.chmod(path, 0o555)  # noqa: S103
-        self._made[path] = first
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.fchmod(folder, 0o555)
+        self._made[path] = first, folder
 
     def show(self, mount: Mount, folder: str) -> None:
-        """It is where it is to be."""
+        """It is where it is to be; what is below it cannot be written to if it is gone."""
+        if mount.path in self._made:
+            os.fchmod(self._made[mount.path][1], 0o555)
 
     def retire(self, folder: str) -> None:
         """Take a mount away; who uses it still may go on until then."""
@@ -68,9 +74,11 @@ class Host:
     def release(self, mount: Mount, folder: Optional[str]) -> None:
         """Unmount, and remove the folder if it was made here."""
         unmount(mount.path, lazily=False)
-        first = self._made.pop(mount.path, None)
+        first, fd = self._made.pop(mount.path, ("", -1))
+        if fd >= 0:
+            os.close(fd)
         path = mount.path
-        while first is not None and path.startswith(first):
+        while first and path.startswith(first):
             try:
                 os.rmdir(path)
             except OSError:
@@ -95,8 +103,11 @@ class Container:
         self._inode = (0, 0)
         self._count = 0
         self._folders: Set[str] = set()
-        shutil.rmtree(staging, ignore_errors=True)
-        os.makedirs(staging, mode=0o700)
+        os.makedirs(staging, mode=0o700, exist_ok=True)
+        for name in os.listdir(staging):
+            # Of one that was killed.  Never more than empty folders: a bucket could be there.
+            namespace.detach(os.path.join(staging, name))
+            self._remove(os.path.join(staging, name))
 
     def use(self, fd: int) -> bool:
         """Take a namespace's descriptor; whether it is another one than before."""

@@ -25,6 +25,7 @@ _ANSWERS_WITHIN = 5.0
 _LOOK = 0.02
 _LINES = 20
 _LONGEST_LINE = 400
+_LONGEST_REST = 1 << 14
 # Rather s3fs than the kernel or the agent where memory runs out: it is started again.
 _OOM_SCORE = "500"
 T = TypeVar("T")
@@ -119,7 +120,7 @@ class S3fs:
 
     def last_words(self) -> str:
         """The end of its output, without secrets, to be put after a sentence."""
-        lines = [line for line in self._lines if line and "[INF]" not in line][-3:]
+        lines = list(self._lines)[-3:]
         return ": " + " / ".join(lines) if lines else ""
 
     def kill(self, signum: int) -> None:
@@ -157,10 +158,11 @@ class S3fs:
                 self._close_output()
                 return
             *lines, self._rest = (self._rest + data).split(b"\n")
-            self._rest = self._rest[-_LONGEST_LINE:]
+            self._rest = self._rest[:_LONGEST_REST]
             for line in lines:
-                text = line[-_LONGEST_LINE:].decode("utf-8", "replace").strip()
-                self._lines.append(redacted(text, self._secrets))
+                text = redacted(line.decode("utf-8", "replace").strip(), self._secrets)
+                if text and "[INF]" not in text:
+                    self._lines.append(text[:_LONGEST_LINE])
 
     def _close_output(self) -> None:
         if self._output >= 0:
