@@ -41,6 +41,8 @@ def lab_options(s3: S3Server) -> dict[str, Any]:
 
 def _new_runner(page: LabPage) -> Locator:
     page.page.get_by_role("button", name="New runner…").first.click()
+    # The dialog takes the focus once it is there, and keys that are pressed before with it.
+    expect(page.dialog.get_by_label("Profile")).to_be_focused()
     return page.dialog
 
 
