@@ -47,6 +47,7 @@ from gra_provisioner.schema import (
 )
 from gra_provisioner.tunnel.links import Links
 from gra_provisioner.units import format_size
+from gra_provisioner.workspace.courier import PHASE as SYNCING
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(gra_provisioner.__file__).parent
@@ -487,7 +488,7 @@ def test_every_key_of_a_pods_metadata_is_in_the_table() -> None:
 
 def test_every_phase_of_a_pod_is_in_the_table() -> None:
     phases = [phase for phase, _ in _table(KUBERNETES, "Phase", "What goes on")]
-    assert set(phases) == {*(phase.value for phase in Phase), PHASE, "kernel"}
+    assert set(phases) == {*(phase.value for phase in Phase), PHASE, SYNCING, "kernel"}
 
 
 def test_every_link_leads_somewhere() -> None:
