@@ -109,8 +109,8 @@ class Keeper:
             self._woken.clear()
             try:
                 await self._make()
-            except AgentError as error:
-                self._fail(error)
+            except (AgentError, OSError) as error:
+                self._fail(_as_agent_error(error))
                 await self._wait(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
                 continue
@@ -133,8 +133,19 @@ class Keeper:
         except BaseException:
             self._retire_folder(folder)
             raise
+        used = self._used
         self._process, self._used = process, credentials
-        await self._show()
+        try:
+            await self._show()
+        except (AgentError, OSError):
+            # What was shown before stays.
+            self._process, self._used = before, used
+            process.kill(signal.SIGTERM)
+            self._retire_folder(folder)
+            raise
+        except asyncio.CancelledError:
+            self._retire(before)
+            raise
         self._retire(before)
         self._set(Status(MOUNTED))
 
@@ -184,8 +195,8 @@ class Keeper:
     async def _show_or_fail(self) -> None:
         try:
             await self._show()
-        except AgentError as error:
-            self._trouble(error)
+        except (AgentError, OSError) as error:
+            self._trouble(_as_agent_error(error))
 
     def _has_other(self) -> bool:
         """Whether there are other credentials than those that s3fs has."""
@@ -268,6 +279,18 @@ class Keeper:
         said = f": {status.reason}: {status.message}" if status.reason else ""
         self._tools.log(f"{self.mount.source} at {self.mount.path} is {status.state}{said}")
         self._on_change()
+
+
+def _as_agent_error(error: Exception) -> AgentError:
+    """What the system refuses (memory, descriptors, space) in the words of a mount."""
+    if isinstance(error, AgentError):
+        return error
+    what = getattr(error, "strerror", None) or type(error).__name__
+    return AgentError(
+        "S3MountFailed",
+        f"The system where the mount is made refused: {what}.",
+        "It is tried again; the sidecar, or the host, may be short of memory or disk.",
+    )
 
 
 def _stuck(mount: Mount, patience: float) -> AgentError:
