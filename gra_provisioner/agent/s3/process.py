@@ -66,7 +66,7 @@ class S3fs:
         reading, writing = os.pipe()
         null = os.open(os.devnull, os.O_RDONLY)
         try:
-            pid = spawn(argv, env, "/", (null, writing, writing), namespace.die_with_parent)
+            pid = spawn(argv, env, "/", (null, writing, writing), lambda: _in_child(mount))
         except AgentError as error:
             os.close(reading)
             raise AgentError("S3MountFailed", error.message, error.hint) from error
@@ -185,6 +185,12 @@ def _version() -> Tuple[int, int]:
     except (OSError, subprocess.TimeoutExpired):
         return OLDEST
     return parse_version(done.stdout.decode("utf-8", "replace"))
+
+
+def _in_child(mount: Mount) -> None:
+    namespace.die_with_parent()
+    # For files that other programs have made, whose permissions are in no object.
+    os.umask(int(mount.umask, 8))
 
 
 def _by_signal(number: int) -> str:

@@ -58,12 +58,12 @@ def command(
         "sigv4": None,
         "uid": str(mount.uid),
         "gid": str(mount.gid),
-        "umask": mount.umask,
         "mp_umask": mount.umask,
         "tmpdir": cache.folder,
-        # As s3fs finds them: with the modes that files get which other programs have made.
-        "complement_stat": None,
         "listobjectsv2": None,
+        # What S3 refuses is to s3fs an empty file that nobody may read, and Linux sees to that.
+        # Its own check lets `uid` read everything, and `umask` would give permissions to all.
+        "default_permissions": None,
     }
     if mount.path_style:
         options["use_path_request_style"] = None

@@ -45,7 +45,7 @@ def test_the_command_line_shows_the_prefix_as_the_user_and_group_that_are_wanted
     assert words[:4] == ["s3fs", "lake:/team/a", "/staging/0", "-f"]
     assert options["url"] == "https://s3.example.com"
     assert options["endpoint"] == "eu-central-1"
-    assert (options["uid"], options["gid"], options["umask"]) == ("1000", "100", "0027")
+    assert (options["uid"], options["gid"], options["mp_umask"]) == ("1000", "100", "0027")
     assert options["retries"] == "3"
     assert {"use_path_request_style", "allow_other", "noxmlns"} <= set(options)
     assert "ro" not in options
