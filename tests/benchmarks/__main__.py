@@ -22,6 +22,7 @@ from tests.benchmarks import (
     pods,
     report,
     roundtrip,
+    s3,
     throughput,
     tunnel,
 )
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Measure] = {
     "throughput": throughput.measure,
     "memory": memory.measure,
     "tunnel": tunnel.measure,
+    "s3": s3.measure,
 }
 
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sizes:
-    """Numbers of rounds and of things in a round; volumes, ``output`` and ``stalled`` in bytes."""
+    """Numbers of rounds and of things in a round; volumes and ``stalled`` are in bytes.
+
+    So are ``output`` and ``s3_volume``.
+    """
 
     command_rounds: int = 15
     listed: int = 5000
@@ -33,6 +36,10 @@ class Sizes:
     pod_runners: int = 50
     link_volume: int = 100_000_000
     outages: tuple[float, ...] = (3.0, 8.0, 20.0)
+    s3_rounds: int = 5
+    s3_volume: int = 1 << 28
+    s3_listed: int = 1000
+    s3_starts: int = 7
 
 
 FULL = Sizes()
@@ -62,4 +69,8 @@ QUICK = Sizes(
     pod_runners=2,
     link_volume=1_000_000,
     outages=(0.5,),
+    s3_rounds=1,
+    s3_volume=1 << 22,
+    s3_listed=10,
+    s3_starts=1,
 )

@@ -38,9 +38,15 @@ _PODS = {
     "A slow link",
     "Recovery",
     "Memory of the client with runners in pods",
+    "Files of a bucket",
+    "Listing of a bucket",
+    "Start with a bucket",
 }
 # For information.
-_UNJUDGED = {"Phases of a launch", "Phases of a launch in a pod", "CPU of the relays"}
+_UNJUDGED = {
+    *("Phases of a launch", "Phases of a launch in a pod", "CPU of the relays"),
+    *("Files of a bucket", "Listing of a bucket"),
+}
 
 
 @pytest.mark.timeout(300)
