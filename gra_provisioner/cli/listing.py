@@ -126,7 +126,7 @@ async def _parts(
     service: RunnerService, chosen: Selection, inspect: bool | None
 ) -> AsyncGenerator[Sequence[Runner], None]:
     """The runners in the order that is asked for; in parts, where they come in that order."""
-    from ..service import INSPECTED_BY_DEFAULT
+    from ..runner_reader import INSPECTED_BY_DEFAULT
 
     plain = dataclasses.replace(chosen, sort="name", reverse=False, limit=None)
     if chosen != plain:
@@ -155,7 +155,7 @@ async def _redraw(
     from rich.live import Live
     from rich.text import Text
 
-    from ..service import INSPECTED_BY_DEFAULT
+    from ..runner_reader import INSPECTED_BY_DEFAULT
     from .output import console
 
     known: dict[str, Runner] = {}
