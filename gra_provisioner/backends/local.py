@@ -19,30 +19,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import errno
 import json
 import os
-import pwd
 import secrets
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import agent as agent_package
 from ..diagnosis import Finding
-from ..errors import RunnerEnded, RunnerNotFound, RunnerStartError, StateFolderError, Unreachable
+from ..errors import RunnerEnded, RunnerNotFound, Unreachable
 from ..logs import LogLine, LogQuery
 from ..owner import this_client
 from ..runner import (
     Change,
     ChangeKind,
-    KnownResources,
     Runner,
     RunnerEvent,
     RunnerLabels,
@@ -55,11 +52,11 @@ from ..selection import Selection
 from . import process
 from .base import NoticeCallback, PhaseCallback, ignore_notice, ignore_phase
 from .changes import Changes
+from .local_agent import start_agent, until_ready
 from .local_diagnosis import findings, look
 from .local_logs import local_logs
+from .local_records import Records, labels_of, resources_of, state_errors, unusable, write_json
 
-# An agent is an interpreter that starts and listens; one that takes longer has a reason.
-_START_WITHIN = 20.0
 # A record without an agent that is older than this was left by a client that was killed.
 _ABANDONED_AFTER = 60.0
 # How long after the end of its agent a runner that is being deleted is gone.
@@ -70,9 +67,6 @@ _KEEP_ENDED = 3600.0
 _LOOK_EVERY = 1.0
 # The longest path that fits a unix socket's address on every system.
 _LONGEST_SOCKET = 100
-
-# Of the client's environment a runner gets only what says who and where the user is.
-_RUNNER_ENV = ("LANG", "LANGUAGE", "TZ", "LOGNAME", "USER", "SHELL")
 
 
 class LocalBackend:
@@ -90,6 +84,7 @@ class LocalBackend:
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._folder = root / "runners"
+        self._records = Records(self._folder)
         self._python = python
         self._environ = environ
         # Agents that this process started: it is their parent, so it must wait for them.
@@ -109,9 +104,9 @@ class LocalBackend:
         wrong = not_here(spec)
         if wrong is not None:
             raise wrong
-        with _state_errors(self._folder):
+        with state_errors(self._folder):
             self._prune()
-            folder = self._claim()
+            folder = self._records.claim()
         uid = secrets.token_hex(16)
         record: dict[str, Any] = {
             "name": folder.name,
@@ -129,15 +124,15 @@ class LocalBackend:
         }
         on_phase("starting", f"{folder.name}: starting a local runner (it isolates nothing)")
         try:
-            with _state_errors(folder):
-                _write_json(folder / "runner.json", record)
-                child, ready = self._spawn(folder, uid, spec)
+            with state_errors(folder):
+                write_json(folder / "runner.json", record)
+                child, ready = start_agent(folder, uid, spec, self._python, self._environ)
             self._children[uid] = child
             record["agent_pid"] = child.pid
             record["agent_identity"] = process.identity(child.pid)
-            with _state_errors(folder):
-                _write_json(folder / "runner.json", record)
-            await _wait_ready(ready, child, folder)
+            with state_errors(folder):
+                write_json(folder / "runner.json", record)
+            await until_ready(ready, child, folder)
         except BaseException:
             # Whatever went wrong, a cancelled launch included, nothing is left behind.
             self._end_now(folder, record)
@@ -151,7 +146,7 @@ class LocalBackend:
             folder = folder.parent
         if not (folder.is_dir() and os.access(folder, os.R_OK | os.W_OK | os.X_OK)):
             number = errno.EACCES if folder.is_dir() else errno.ENOTDIR
-            raise _unusable(folder, OSError(number, os.strerror(number)))
+            raise unusable(folder, OSError(number, os.strerror(number)))
 
     async def diagnose(self, spec: RunnerSpec, owner: str) -> Sequence[Finding]:
         """See :meth:`.base.Backend.diagnose`."""
@@ -160,7 +155,7 @@ class LocalBackend:
 
     async def get(self, name: str) -> Runner:
         """See :meth:`.base.Backend.get`."""
-        record = self._read(name)
+        record = self._records.read(name)
         if record is None:
             raise RunnerNotFound(
                 f"There is no runner {name!r}.", hint="`gra list` shows the runners there are."
@@ -169,11 +164,11 @@ class LocalBackend:
 
     async def list(self) -> list[Runner]:
         """See :meth:`.base.Backend.list`."""
-        with _state_errors(self._folder):
-            names = sorted(self._names(), key=lambda name: int(name.partition("-")[2]))
+        with state_errors(self._folder):
+            names = sorted(self._records.names(), key=lambda name: int(name.partition("-")[2]))
         runners = []
         for name in names:
-            record = self._read(name)
+            record = self._records.read(name)
             if record is not None:
                 runners.append(self._runner(record, self._folder / name))
         return runners
@@ -213,13 +208,13 @@ class LocalBackend:
         folder = self._folder / runner.name
 
         def status() -> RunnerStatus | None:
-            record = self._read(runner.name)
+            record = self._records.read(runner.name)
             if record is None or record["uid"] != runner.uid:
                 return None
             return self._status(record, folder)[0]
 
         lines = local_logs(folder, runner.name, query, status, on_notice)
-        with _state_errors(folder):
+        with state_errors(folder):
             async with contextlib.aclosing(lines):
                 async for line in lines:
                     yield line
@@ -227,7 +222,7 @@ class LocalBackend:
     async def delete(self, runner: Runner, *, grace: float = 5.0, wait: bool = True) -> None:
         """See :meth:`.base.Backend.delete`.  Always waits: nobody else would kill it in the end."""
         folder = self._folder / runner.name
-        record = self._read(runner.name)
+        record = self._records.read(runner.name)
         if record is None or record["uid"] != runner.uid:
             return
         pid, known = record["agent_pid"], record["agent_identity"]
@@ -249,7 +244,7 @@ class LocalBackend:
         """See :meth:`.base.Backend.dial`."""
         loop = asyncio.get_running_loop()
         folder = self._folder / runner.name
-        record = self._read(runner.name)
+        record = self._records.read(runner.name)
         if record is None or record["uid"] != runner.uid:
             raise self._why_not(runner, FileNotFoundError())
         try:
@@ -271,129 +266,23 @@ class LocalBackend:
         # Those that go on are waited for by subprocess, at the next start of any process.
         self._children.clear()
 
-    # -- making -----------------------------------------------------------------------------
-
-    def _claim(self) -> Path:
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._folder.chmod(0o700)
-        number = 1
-        while True:
-            folder = self._folder / f"runner-{number}"
-            try:
-                folder.mkdir(mode=0o700)
-            except FileExistsError:
-                number += 1
-            else:
-                return folder
-
-    def _spawn(
-        self, folder: Path, uid: str, spec: RunnerSpec
-    ) -> tuple[subprocess.Popen[bytes], int]:
-        ready, child_ready = os.pipe()
-        ttl = {
-            "--orphan-ttl": spec.ttl.orphan,
-            "--idle-ttl": spec.ttl.idle,
-            "--lifetime": spec.ttl.lifetime,
-        }
-        command = [self._python, "-I", "-S", str(Path(agent_package.__file__).parent)]
-        command += ["--directory", str(folder), "--socket", str(folder / "agent.sock")]
-        command += ["--uid", uid, "--scope", "processes"]
-        for option, seconds in ttl.items():
-            command += [option, "never" if seconds is None else f"{seconds:g}"]
-        command += ["--memory", str(spec.buffers.memory), "--spill", str(spec.buffers.spill)]
-        command += ["--log", str(folder / "agent.log"), "--last-word", str(folder / "ended.json")]
-        command += ["--ready-fd", str(child_ready)]
-        errors = os.open(folder / "agent.err", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            child = subprocess.Popen(
-                command,
-                env=self._runner_env(),
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=errors,
-                stderr=errors,
-                start_new_session=True,
-                pass_fds=(child_ready,),
-            )
-        except BaseException:
-            os.close(ready)
-            raise
-        finally:
-            os.close(child_ready)
-            os.close(errors)
-        return child, ready
-
-    def _runner_env(self) -> dict[str, str]:
-        env = {name: self._environ[name] for name in _RUNNER_ENV if name in self._environ}
-        env.update({n: v for n, v in self._environ.items() if n.startswith("LC_")})
-        try:
-            user = pwd.getpwuid(os.getuid())
-        except KeyError:
-            # A uid without a name, as containers have: the client's word has to do.
-            env["HOME"] = self._environ.get("HOME", "/")
-        else:
-            env["HOME"] = user.pw_dir
-            env.setdefault("USER", user.pw_name)
-        env.setdefault("LANG", "C.UTF-8")
-        standard = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        env["PATH"] = f"{Path(self._python).parent}:{standard}"
-        return env
-
     # -- finding ----------------------------------------------------------------------------
-
-    def _names(self) -> Iterable[str]:
-        try:
-            return [entry.name for entry in self._folder.iterdir() if _is_name(entry.name)]
-        except FileNotFoundError:
-            return []
-
-    def _read(self, name: str) -> dict[str, Any] | None:
-        if not _is_name(name):
-            return None
-        folder = self._folder / name
-        try:
-            created = folder.stat().st_mtime
-            text = (folder / "runner.json").read_text(encoding="utf-8")
-            record = json.loads(text)
-        except NotADirectoryError:
-            return None
-        except FileNotFoundError:
-            if not folder.is_dir():
-                return None
-            record = None
-        except ValueError:
-            record = None
-        except PermissionError as error:
-            raise _unusable(folder, error) from None
-        bare = _bare_record(name, created)
-        if not isinstance(record, dict) or not bare.keys() <= record.keys():
-            # The folder was made and its maker is about to write, or never came to it.
-            return bare
-        return record
 
     def _runner(self, record: Mapping[str, Any], folder: Path) -> Runner:
         status, reason, message, hint = self._status(record, folder)
-        labels = RunnerLabels(
-            owner=record["owner"],
-            kernel_id=record["kernel_id"],
-            kernel_name=record["kernel_name"],
-            notebook=record["notebook"],
-            client_host=record["client_host"],
-            user_labels=_user_labels(record),
-        )
         return Runner(
             name=record["name"],
             uid=record["uid"],
             backend=self.name,
             profile=record["profile"],
-            labels=labels,
+            labels=labels_of(record),
             created=record["created"],
             status=status,
             reason=reason,
             message=message,
             hint=hint,
             pid=record["agent_pid"],
-            resources=_resources(record),
+            resources=resources_of(record),
         )
 
     def _status(
@@ -427,7 +316,7 @@ class LocalBackend:
         return RunnerStatus.ENDED, str(word.get("reason")), str(word.get("message")), ""
 
     def _why_not(self, runner: Runner, error: OSError) -> Exception:
-        record = self._read(runner.name)
+        record = self._records.read(runner.name)
         if record is None or record["uid"] != runner.uid:
             return RunnerNotFound(
                 f"The runner {runner.name} was deleted.",
@@ -460,8 +349,8 @@ class LocalBackend:
 
     def _prune(self) -> None:
         """Remove the records of runners that ended long ago."""
-        for name in self._names():
-            record = self._read(name)
+        for name in self._records.names():
+            record = self._records.read(name)
             if record is None or time.time() - record["created"] < _KEEP_ENDED:
                 continue
             folder = self._folder / name
@@ -480,58 +369,6 @@ async def _gone(pid: int, known: str, timeout: float) -> None:
         await asyncio.sleep(0.01)
 
 
-def _is_name(name: str) -> bool:
-    prefix, _, number = name.partition("-")
-    return prefix == "runner" and number.isdecimal() and number == str(int(number))
-
-
-def _bare_record(name: str, created: float) -> dict[str, Any]:
-    empty = dict.fromkeys(("kernel_id", "kernel_name", "notebook", "client_host"))
-    pids = {"agent_pid": None, "agent_identity": None}
-    return {"name": name, "uid": "", "profile": "", "owner": "", "created": created} | empty | pids
-
-
-def _user_labels(record: Mapping[str, Any]) -> dict[str, str]:
-    spec = record.get("spec")
-    pod = spec.get("pod") if isinstance(spec, dict) else None
-    labels = pod.get("labels") if isinstance(pod, dict) else None
-    return dict(labels) if isinstance(labels, dict) else {}
-
-
-def _resources(record: Mapping[str, Any]) -> KnownResources:
-    """What the runner asked for; a record of another version may lack it."""
-    spec = record.get("spec")
-    found = spec.get("resources") if isinstance(spec, dict) else None
-    if not isinstance(found, dict):
-        return KnownResources()
-    fields = dataclasses.fields(KnownResources)
-    return KnownResources(**{field.name: found.get(field.name) for field in fields})
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    # Whole or not at all: another process may read it at any time.
-    draft = path.with_suffix(".new")
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1)
-    draft.replace(path)
-
-
-def _unusable(folder: Path, error: OSError) -> StateFolderError:
-    return StateFolderError(
-        f"The state folder {folder} cannot be used: {error.strerror}.",
-        hint="Make it writable, free space on its disk, or set GRA_STATE_DIR to another folder.",
-    )
-
-
-@contextlib.contextmanager
-def _state_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _unusable(folder, error) from None
-
-
 @contextlib.contextmanager
 def _short_path(folder: Path, name: str) -> Iterator[str]:
     """A path of the file that fits a socket address, whatever the folder's depth."""
@@ -544,33 +381,3 @@ def _short_path(folder: Path, name: str) -> Iterator[str]:
         yield f"/proc/self/fd/{fd}/{name}"
     finally:
         os.close(fd)
-
-
-async def _wait_ready(ready: int, child: subprocess.Popen[bytes], folder: Path) -> None:
-    loop = asyncio.get_running_loop()
-    readable = asyncio.Event()
-    loop.add_reader(ready, readable.set)
-    try:
-        await asyncio.wait_for(readable.wait(), _START_WITHIN)
-        word = os.read(ready, 16)
-    except asyncio.TimeoutError:
-        raise RunnerStartError(
-            f"The agent (pid {child.pid}) started but did not listen within {_START_WITHIN:g} s.",
-            hint="The host may be short of CPU or memory.",
-        ) from None
-    finally:
-        loop.remove_reader(ready)
-        os.close(ready)
-    if not word:
-        code = child.wait()
-        lines = _tail(folder / "agent.err")
-        said = "Its last lines:\n" + "\n".join(lines) if lines else "It wrote nothing."
-        raise RunnerStartError(
-            f"The agent ended with code {code} before it listened. {said}",
-            hint="Its interpreter must be Python 3.8 or later and its folder writable.",
-            details={"log": lines},
-        )
-
-
-def _tail(path: Path) -> Sequence[str]:
-    return path.read_text(encoding="utf-8", errors="replace").splitlines()[-10:]
