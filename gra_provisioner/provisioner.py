@@ -44,6 +44,8 @@ T = TypeVar("T")
 
 log = logging.getLogger("gra_provisioner")
 
+# In seconds: after SIGKILL, until the clients have been told.
+_KILLED_WITHIN = 30.0
 # What jupyter_client passes to the constructor itself; the rest is the kernelspec's own config.
 _OWN_ARGUMENTS = frozenset({"kernel_id", "kernel_spec", "parent", "config", "log"})
 
@@ -84,6 +86,9 @@ class GraProvisioner(KernelProvisionerBase):
         self._kernel: RemoteKernel | None = None
         # The launch that is under way, on the background loop.
         self._work: asyncio.Task[Any] | None = None
+        # How many there are: a user may restart a kernel while the restarter does.  One at a time.
+        self._launches = 0
+        self._turn = asyncio.Lock()
         self._runner: Runner | None = None
         self._spec: RunnerSpec | None = None
         self._cwd: str | None = None
@@ -172,6 +177,7 @@ class GraProvisioner(KernelProvisionerBase):
         self._cwd = spec.working_dir or self._folder
         if self._lease is None:
             self._lease = Lease(self._on_process_exit)
+        self._launches += 1
         try:
             await self._run(self._launch(spec, env, self._progress(env)))
         except GraError as error:
@@ -180,6 +186,8 @@ class GraProvisioner(KernelProvisionerBase):
         except BaseException:
             await asyncio.shield(self._give_up(None))
             raise
+        finally:
+            self._launches -= 1
         self._launched = True
         self._has_process = True
         self._unreachable = False
@@ -293,12 +301,13 @@ class GraProvisioner(KernelProvisionerBase):
     async def _launch(
         self, spec: RunnerSpec, env: Mapping[str, str], progress: LaunchProgress
     ) -> None:
-        self._work = asyncio.current_task()
-        try:
-            with progress:
-                await self._launch_observed(spec, env, progress)
-        finally:
-            self._work = None
+        async with self._turn:
+            self._work = asyncio.current_task()
+            try:
+                with progress:
+                    await self._launch_observed(spec, env, progress)
+            finally:
+                self._work = None
 
     async def _launch_observed(
         self, spec: RunnerSpec, env: Mapping[str, str], progress: LaunchProgress
@@ -327,6 +336,9 @@ class GraProvisioner(KernelProvisionerBase):
             progress.runner_uid = runner.uid
             await service.connect(runner, kernel, starting=True)
             prepare = partial(service.bring, runner, spec, surveyed, progress)
+        elif await kernel.signal(signal.SIGKILL, "kill"):
+            # The kernel of another restart, which was quicker than this one's own kill.
+            await _killed(kernel, runner)
         progress.runner_uid = runner.uid
         await start_kernel(
             *(kernel, runner, spec, labels, env, self._cwd, progress, self.launch_timeout, keys),
@@ -432,6 +444,10 @@ class GraProvisioner(KernelProvisionerBase):
 
     async def _give_up(self, error: GraError | None) -> None:
         """Leave nothing behind a launch that failed, and no client that waits for it."""
+        if self._launches > 1:
+            # A user's restart meets the restarter's, and has killed the kernel that it started.
+            # The runner is the next one's.
+            return
         relaunch = self._launched
         await self._release()
         if not relaunch or error is None:
@@ -529,6 +545,16 @@ class GraProvisioner(KernelProvisionerBase):
         if value is None:
             raise LaunchError("The kernel was launched before it was prepared (pre_launch).")
         return value
+
+
+async def _killed(kernel: RemoteKernel, runner: Runner) -> None:
+    try:
+        await asyncio.wait_for(kernel.wait(), _KILLED_WITHIN)
+    except asyncio.TimeoutError:
+        raise LaunchError(
+            f"The kernel in {runner.name} was killed and did not end within {_KILLED_WITHIN:g} s.",
+            hint="It may hang in the system, on a disk or a mount: delete the runner.",
+        ) from None
 
 
 async def _disconnect(kernel: RemoteKernel) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from tests.support.cells import until_output
@@ -107,6 +110,29 @@ def test_output_before_a_restart_is_not_seen_after_it(kernel: StartedKernel) -> 
     kernel.reconnect()
 
     assert kernel.run("print('new')").text == "new\n"
+
+
+@pytest.mark.gra_only
+@pytest.mark.parametrize("later", [0.0, 0.1, 0.4])
+def test_restarts_that_meet_leave_a_kernel_that_works_in_the_same_runner(
+    places: Places, runners: Runners, later: float
+) -> None:
+    with jupyter_server(places) as server, ThreadPoolExecutor(2) as people:
+        kernel = server.start_session("gra")
+        kernel.run("x = 1")
+        before = runners.uids()
+        path = f"api/kernels/{kernel.kernel_id}/restart"
+
+        first = people.submit(server.request, "POST", path)
+        # Not that something was waited for: the second comes at another moment of the first.
+        time.sleep(later)
+        second = people.submit(server.request, "POST", path)
+
+        assert 200 in {first.result().status_code, second.result().status_code}
+        again = server.connect(kernel.kernel_id)
+        assert again.run("print(6 * 7)").text == "42\n"
+        assert again.run("x").status == "error"
+        assert runners.uids() == before
 
 
 # A kernel that does not start any more once a file is there.
