@@ -92,7 +92,7 @@ CLUSTER_IS_DOWN = 3
 def steps(what: str, pytest_arguments: list[str]) -> tuple[Step, ...]:
     """The steps of one target of the Makefile."""
     # Most tests wait most of the time, so there may be more of them than cores.
-    workers = str((os.cpu_count() or 1) + 2)
+    workers = str((os.cpu_count() or 1) + 1)
     test = Step("pytest", ("pytest", "--numprocesses", workers, *pytest_arguments))
     soak = Step("pytest (soak)", ("pytest", "-m", "soak", *pytest_arguments))
     wanted = {SHELLS: _SHELLS, BROWSER: (_BROWSER,), MOUNTS: tuple(_MOUNTS)}
