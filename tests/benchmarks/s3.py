@@ -58,7 +58,9 @@ def _start(name: str) -> float:
     try:
         client.start_channels()
         client.wait_for_ready(timeout=START_TIMEOUT)
-        client.execute_interactive("1+1", timeout=START_TIMEOUT)
+        request = client.execute("1+1")
+        while client.get_shell_msg(timeout=START_TIMEOUT)["parent_header"]["msg_id"] != request:
+            continue
         return time.perf_counter() - begun
     finally:
         client.stop_channels()

@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.cluster.layout import Layout
 from tests.support.cells import until_output
 from tests.support.cli import GRA, gra_json
 from tests.support.cluster import Cluster
@@ -159,7 +160,7 @@ def lab_on(cluster: Cluster, namespace: str, *, kubeconfig: Path | None = None) 
     site = root / "site" / "gra"
     site.mkdir(parents=True)
     (site / "config.toml").write_text(_SITE.format(image=cluster.image("python")))
-    cache = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
+    cache = str(Layout.of_user().cache.parents[1])
     environment = {
         **places.environment(),
         "XDG_CACHE_HOME": cache,
