@@ -37,7 +37,7 @@ class Sizes:
     link_volume: int = 100_000_000
     outages: tuple[float, ...] = (3.0, 8.0, 20.0)
     s3_rounds: int = 5
-    s3_volume: int = 1 << 28
+    s3_volume: int = 1 << 27
     s3_listed: int = 1000
     s3_starts: int = 7
 
